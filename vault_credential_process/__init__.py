@@ -1,0 +1,50 @@
+"""AWS credentials from HashiCorp Vault or OpenBao, for programs that must not know about Vault.
+
+Importing the package costs nothing: every name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vault_credential_process.errors import VaultCredentialError as VaultCredentialError
+    from vault_credential_process.manager import VaultAWSCredentialManager as VaultAWSCredentialManager
+    from vault_credential_process.provider import VaultProvider as VaultProvider
+    from vault_credential_process.provider import boto3_session as boto3_session
+    from vault_credential_process.provider import install as install
+    from vault_credential_process.provider import uninstall as uninstall
+
+__all__ = [
+    "VaultAWSCredentialManager",
+    "VaultCredentialError",
+    "VaultProvider",
+    "boto3_session",
+    "install",
+    "uninstall",
+]
+
+_HOMES = {
+    "VaultAWSCredentialManager": "manager",
+    "VaultCredentialError": "errors",
+    "VaultProvider": "provider",
+    "boto3_session": "provider",
+    "install": "provider",
+    "uninstall": "provider",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        import importlib
+
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version("vault-credential-process")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,180 @@
+"""What a good answer of Vault says: its JSON turned into values. Pure functions, no network.
+
+https://developer.hashicorp.com/vault/api-docs#responses (the envelope), ``/secret/aws#generate-credentials``,
+``/auth/token#lookup-a-token-self``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from vault_credential_process import expiry
+from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError
+from vault_credential_process.models import AWSCredentials, CredentialType, VaultToken
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer: its body, when its request was about to be sent, and its age in a proxy's cache."""
+
+    body: Mapping[str, Any] = dataclasses.field(repr=False)
+    asked_at: float
+    age: float = 0.0
+
+
+def login_token(answer: Answer, where: str) -> VaultToken:
+    """Return the token of a login (or of its renewal), with its life and its uses.
+
+    :raises AuthenticationError: when the answer holds no token, or wants a second factor first.
+    """
+    auth = answer.body.get("auth")
+    if not isinstance(auth, Mapping):
+        _refuse_wrapped(answer, where)
+        raise AuthenticationError(f"{where}: the answer holds no token; check vault_auth_method and vault_auth_mount")
+    if auth.get("mfa_requirement"):
+        raise AuthenticationError(f"{where}: the login wants a second factor (MFA), which this method cannot give")
+    duration = _number(auth.get("lease_duration")) or 0.0
+    try:
+        return VaultToken(
+            value=str(auth.get("client_token") or ""),
+            expiry=answer.asked_at - answer.age + duration if duration else None,
+            renewable=auth.get("renewable") is True,
+            uses_left=int(_number(auth.get("num_uses")) or 0) or None,
+            token_type=str(auth.get("token_type") or "service"),
+            policies=_strings(auth.get("policies")),
+        )
+    except ValueError:
+        raise AuthenticationError(f"{where}: the answer holds no usable token") from None
+
+
+def looked_up_token(answer: Answer, value: str) -> VaultToken:
+    """Return a token that was handed in, as ``lookup-self`` describes it.
+
+    The look-up itself was a use: ``num_uses`` is what is left after it, -1 where nothing is (seen on the real
+    server; 0 means no limit).
+    """
+    data = _data(answer, "auth/token/lookup-self")
+    ttl = _number(data.get("ttl")) or 0.0
+    uses = int(_number(data.get("num_uses")) or 0)
+    return VaultToken(
+        value=value,
+        expiry=answer.asked_at - answer.age + ttl if ttl else None,
+        renewable=data.get("renewable") is True,
+        uses_left=None if uses == 0 else max(uses, 0),
+        token_type=str(data.get("type") or "service"),
+        policies=_strings(data.get("policies")),
+        external=True,
+    )
+
+
+def aws_credentials(
+    answer: Answer, where: str, *, token: VaultToken, static: bool, static_interval: float
+) -> AWSCredentials:
+    """Return the credentials of ``creds/``, ``sts/`` or ``static-creds/`` with their true end.
+
+    What they are is told by the endpoint and by the session token (``session_token`` beside or instead of
+    ``security_token`` since Vault 1.16); never by ``lease_id``, which is empty behind some proxies.
+
+    :raises ConfigurationError: when the answer holds no credentials, is wrapped, or tells of an IAM user
+        whose life depends on a token of unknown life.
+    """
+    data = _data(answer, where)
+    access_key, secret_key = data.get("access_key"), data.get("secret_key")
+    if not (isinstance(access_key, str) and access_key and isinstance(secret_key, str) and secret_key):
+        raise ConfigurationError(
+            f"{where}: the answer holds no access_key and secret_key; is vault_aws_mount an AWS secrets engine?"
+        )
+    session_token = data.get("session_token") or data.get("security_token") or None
+    lease_duration = _number(answer.body.get("lease_duration")) or 0.0
+    kind: CredentialType
+    if static:
+        kind = "static"
+        end = expiry.static_expiry(
+            asked_at=answer.asked_at,
+            age=answer.age,
+            expiration=_timestamp(data.get("expiration")),
+            interval=static_interval,
+        )
+    elif session_token:
+        kind = "sts"
+        end = expiry.sts_expiry(
+            asked_at=answer.asked_at,
+            age=answer.age,
+            lease_duration=lease_duration,
+            data_ttl=_number(data.get("ttl")),
+        )
+    else:
+        kind = "iam_user"
+        if not token.expiry_known:
+            raise ConfigurationError(
+                f"{where}: these keys die with the Vault token, whose life nobody could tell: it may not look itself "
+                "up; allow auth/token/lookup-self in its policy, or set vault_token_ttl"
+            )
+        end = expiry.iam_user_expiry(
+            asked_at=answer.asked_at,
+            age=answer.age,
+            lease_duration=lease_duration,
+            token_expiry=token.expiry,
+            fallback=static_interval,
+        )
+    return AWSCredentials(
+        access_key=access_key,
+        secret_key=secret_key,
+        session_token=str(session_token) if session_token else None,
+        issued=answer.asked_at - answer.age,
+        expiry=end,
+        credential_type=kind,
+        lease_id=str(answer.body.get("lease_id") or ""),
+        renewable=answer.body.get("renewable") is True,
+        account_id=_account_of(data.get("arn")),
+    )
+
+
+def _data(answer: Answer, where: str) -> Mapping[str, Any]:
+    data = answer.body.get("data")
+    if isinstance(data, Mapping) and data:
+        return data
+    _refuse_wrapped(answer, where)
+    raise UnreachableError(f"{where}: the answer is empty; check the path, and what stands between here and Vault")
+
+
+def _refuse_wrapped(answer: Answer, where: str) -> None:
+    if answer.body.get("wrap_info"):
+        raise ConfigurationError(
+            f"{where}: the answer is response-wrapped; remove min_wrapping_ttl from the token's policy for this path"
+        )
+
+
+def _number(value: object) -> float | None:
+    """Return a duration in seconds: Vault writes numbers, stand-ins and proxies also text such as ``15m``."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return expiry.parse_duration(value)
+        except ValueError:
+            return None
+    return None
+
+
+def _timestamp(value: object) -> float | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return expiry.parse_timestamp(value)
+    except ValueError:
+        return None
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+
+
+def _account_of(arn: object) -> str | None:
+    """Return the account in ``arn:aws:sts::123456789012:assumed-role/…``."""
+    fields = arn.split(":") if isinstance(arn, str) else []
+    return fields[4] if len(fields) >= 6 and fields[0] == "arn" and fields[4].isdigit() else None

@@ -1,0 +1,55 @@
+"""What an auth method is: a frozen dataclass that declares its options once and logs in."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from vault_credential_process.config import Config
+from vault_credential_process.models import VaultToken, options_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from vault_credential_process.vault import Vault
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AuthMethod(abc.ABC):
+    """Base of every auth method.
+
+    A method is a frozen, slotted dataclass whose fields are made with
+    :func:`vault_credential_process.models.option`: from them come the profile keys, the environment fallbacks,
+    ``--help`` and the docs. Methods of other packages are found through the entry-point group
+    ``vault_credential_process.auth_methods``.
+    """
+
+    name: ClassVar[str]
+    """The value of ``vault_auth_method``."""
+    default_mount: ClassVar[str]
+    """Where Vault mounts the method if nobody says otherwise."""
+    summary: ClassVar[str]
+    """One line for ``--help`` and the docs."""
+
+    config: Config
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Return the method with its options as they are configured."""
+        return cls(config=config, **{o.key: config.settings[o.key].value for o in options_of(cls)})
+
+    @property
+    def mount(self) -> str:
+        """The mount point that is logged in at, without ``auth/``."""
+        return self.config.vault_auth_mount or self.default_mount
+
+    @abc.abstractmethod
+    def login(self, vault: Vault) -> VaultToken:
+        """Log in and return the token.
+
+        :raises AuthUnavailable: when there is nothing to try here, with the reason: absent is not broken, and
+            ``auto`` goes on to the next method. Never raised once something was found.
+        :raises AuthenticationError: when Vault refuses.
+        :raises ConfigurationError: when something that was configured is missing or malformed.
+        """

@@ -1,0 +1,108 @@
+"""The parser of the command line, made from the option tables."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from vault_credential_process import auth
+from vault_credential_process.cli import logs
+from vault_credential_process.config import Config, find_profile, profile_name
+from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.models import Option, options_of
+
+COMMANDS = {
+    "get": "print the credentials of a profile as the AWS credential_process contract wants them",
+    "demo": "show it all on this machine: a real server, unmodified boto3, the aws command",
+}
+"""Each command with its one-line help; the module of the same name in this package adds its options and runs it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one line for each error instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}; see {self.prog} --help")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse the arguments and run the command they name."""
+    parser, subparsers = _parser()
+    named = next((word for word in argv if word in COMMANDS), None)
+    if named:
+        module = importlib.import_module(f"vault_credential_process.cli.{named}")
+        module.add_options(subparsers[named])
+    arguments = parser.parse_args(list(argv))
+    logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
+    code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
+    return code
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    common = _Parser(add_help=False, allow_abbrev=False)
+    group = common.add_argument_group("messages")
+    group.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is done and why; no secrets")
+    group.add_argument("--log-file", metavar="FILE", help="append the same to a file, for a credential_process line")
+    parser = _Parser(
+        prog="vault-credential-process",
+        description="AWS credentials from HashiCorp Vault or OpenBao, for programs that must not know about Vault.",
+        epilog="example: credential_process = /opt/vcp/bin/vault-credential-process get --profile webapp",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    made = {
+        name: subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        for name, text in COMMANDS.items()
+    }
+    return parser, made
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile`` and a flag for each setting that may be given on the command line."""
+    parser.add_argument("--profile", metavar="NAME", help="profile of the AWS config file (AWS_PROFILE)")
+    _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
+    for name in auth.METHODS:
+        method = auth.find(name)
+        group = parser.add_argument_group(f"auth method {name}: {method.summary}")
+        _add_flags(group, options_of(method))
+
+
+def _add_flags(group: Any, options: Iterable[Option]) -> None:
+    for declared in options:
+        if declared.flag is None:
+            continue
+        default = (
+            "" if declared.default in (None, False) or "default" in declared.help else f", default {_plain(declared)}"
+        )
+        group.add_argument(
+            declared.flag,
+            dest=declared.key,
+            metavar=declared.metavar,
+            help=f"{declared.help} ({declared.key}; {', '.join(declared.environ)}{default})".replace("%", "%%"),
+        )
+
+
+def _plain(declared: Option) -> str:
+    value = declared.default
+    return f"{value:g} s" if isinstance(value, float) else str(value)
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """Return the configuration that flags, profile and environment make.
+
+    :raises ConfigurationError: when any of them is malformed.
+    """
+    keys = {declared.key for declared in options_of(Config)} | {declared.key for declared in auth.options()}
+    flags = {key: value for key, value in vars(arguments).items() if key in keys or key == "profile"}
+    profile = find_profile(flags, os.environ)
+    return auth.configure(flags, os.environ, profile, read_aws_role=profile_name(flags, os.environ) is None)
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    return importlib.metadata.version("vault-credential-process")

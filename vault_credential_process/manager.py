@@ -1,0 +1,160 @@
+"""The credential manager: the small class that a web service holds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.credentials
+import botocore.session
+import hvac
+import hvac.adapters
+
+from vault_credential_process import auth
+from vault_credential_process.config import find_profile
+from vault_credential_process.errors import AuthenticationError
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.provider import METHOD, VaultCredentials
+from vault_credential_process.vault import connected_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+
+class VaultAWSCredentialManager:
+    """AWS sessions, clients and credentials that come from Vault and refresh themselves.
+
+    Configured by arguments, a profile, or the environment (``VAULT_ADDR``, ``VAULT_ROLE_ID``, ``VAULT_SECRET_ID``,
+    ``AWS_ROLE``); further settings go by their profile keys, such as ``vault_aws_mount="team-aws"``. Nothing is
+    asked of Vault before it is needed. One manager serves all threads of a process.
+    """
+
+    def __init__(
+        self,
+        *,
+        vault_addr: str | None = None,
+        role_id: str | None = None,
+        secret_id: str | None = None,
+        aws_role: str | None = None,
+        profile_name: str | None = None,
+        region_name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """Resolve the configuration.
+
+        :raises ConfigurationError: when a setting is missing or malformed.
+        """
+        arguments: dict[str, Any] = {
+            "profile": profile_name,
+            "vault_addr": vault_addr,
+            "vault_role_id": role_id,
+            "vault_secret_id": secret_id,
+            "vault_aws_role": aws_role,
+            **settings,
+        }
+        profile = find_profile(arguments, os.environ)
+        config = auth.configure(arguments, os.environ, profile, read_aws_role=True)
+        self._fetcher = Fetcher(config, keep=True)
+        self._region_name = region_name
+        self._profile_name = profile.name if profile else None
+        self._lock = threading.RLock()
+        self._credentials: VaultCredentials | None = None
+        self._session: boto3.session.Session | None = None
+        self._vault_client: hvac.Client | None = None
+
+    def __repr__(self) -> str:
+        """Tell what is served from where, and no secret."""
+        return f"<VaultAWSCredentialManager {self._fetcher.config.aws_path} at {self._fetcher.config.vault_addr}>"
+
+    @property
+    def aws_role(self) -> str:
+        """The Vault role whose credentials are served."""
+        return self._fetcher.config.vault_aws_role
+
+    @property
+    def vault_client(self) -> hvac.Client:
+        """An authenticated ``hvac.Client``; it logs in again by itself when its token nears its end.
+
+        ``vault_client.is_authenticated()`` serves a health check. A caller's own ``auth.token.renew_self()`` does
+        no harm.
+        """
+        with self._lock:
+            if self._vault_client is None:
+                self._vault_client = connected_client(self._fetcher.config, _adapter_for(self._fetcher))
+            return self._vault_client
+
+    def get_aws_credentials(self) -> dict[str, str | None]:
+        """Return credentials for ``boto3.client(..., **credentials)``; they are valid now and do not refresh.
+
+        :raises botocore.exceptions.CredentialRetrievalError: when there are none to be had.
+        """
+        frozen = self._shared_credentials().get_frozen_credentials()
+        return {
+            "aws_access_key_id": frozen.access_key,
+            "aws_secret_access_key": frozen.secret_key,
+            "aws_session_token": frozen.token,
+        }
+
+    def get_aws_session(self) -> boto3.session.Session:
+        """Return a ``boto3.Session`` that works for weeks: what it hands out refreshes itself."""
+        with self._lock:
+            if self._session is None:
+                self._session = self._new_session()
+            return self._session
+
+    def get_s3_client(self, **arguments: Any) -> S3Client:
+        """Return an S3 client that works for weeks; ``arguments`` go to ``boto3.Session.client``."""
+        return self.get_aws_session().client("s3", **arguments)
+
+    def _new_session(self) -> boto3.session.Session:
+        session = botocore.session.Session(profile=self._profile_name)
+        provider = _SharedProvider(session, self._shared_credentials)
+        session.register_component("credential_provider", botocore.credentials.CredentialResolver([provider]))
+        return boto3.session.Session(botocore_session=session, region_name=self._region_name)
+
+    def _shared_credentials(self) -> VaultCredentials:
+        with self._lock:
+            if self._credentials is None:
+                self._credentials = VaultCredentials(self._fetcher)
+            return self._credentials
+
+
+class _SharedProvider(botocore.credentials.CredentialProvider):
+    """Hands one manager's credentials to a session: they are fetched once for all of its sessions."""
+
+    METHOD = METHOD
+
+    def __init__(self, session: botocore.session.Session, shared: Any) -> None:
+        super().__init__(session)
+        self._shared = shared
+
+    def load(self) -> Any:
+        return self._shared()
+
+
+def _adapter_for(fetcher: Fetcher) -> type[hvac.adapters.Adapter]:
+    """Return an hvac adapter whose token is always the fetcher's live one, unless the caller sets another."""
+
+    class TokenAdapter(hvac.adapters.JSONAdapter):  # type: ignore[misc]
+        _own: str | None = None
+
+        @property
+        def token(self) -> str | None:
+            if self._own:
+                return self._own
+            try:
+                return fetcher.token().value
+            except AuthenticationError as error:
+                logger.warning("%s", error)
+                return None
+
+        @token.setter
+        def token(self, value: str | None) -> None:
+            self._own = value
+
+    return TokenAdapter

@@ -1,0 +1,148 @@
+"""How the text of a setting becomes its value. Each raises ``ValueError`` with a reason that repeats no secret."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shlex
+import urllib.parse
+
+from vault_credential_process.errors import one_line
+from vault_credential_process.expiry import parse_duration
+
+_ROLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]*[A-Za-z0-9_])?", re.ASCII)
+_ROLE_ARN = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", re.ASCII)
+_SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}", re.ASCII)
+_TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
+_FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
+
+
+def parse_bool(text: str) -> bool:
+    """Return what Go's ``strconv.ParseBool`` would, and take yes/no and on/off too."""
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("write true or false")
+
+
+def parse_seconds(text: str) -> float:
+    """Return a duration of more than no seconds."""
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError("must be more than 0 s")
+    return seconds
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number from 0 to 100."""
+    if not re.fullmatch(r"\d{1,3}", text.strip(), re.ASCII) or int(text) > 100:
+        raise ValueError("write a whole number from 0 to 100")
+    return int(text)
+
+
+def parse_path(text: str) -> str:
+    """Return the path of a file with ``~`` expanded: a ``credential_process`` line is not read by a shell."""
+    return os.path.expanduser(text)
+
+
+def parse_address(text: str) -> str:
+    """Return the address of the server without a trailing slash: ``https://…``, ``http://…`` or ``unix:///path``."""
+    address = text.strip().rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(address)
+        port_is_sane = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("not an address; write https://host:8200") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address must not carry a user name or password")
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path:
+            raise ValueError("a socket is written unix:///absolute/path")
+        return address
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sane:
+        raise ValueError(f"{one_line(text, limit=80)!r} is not an address; write https://host:8200 or unix:///path")
+    if parts.query or parts.fragment or not address.isprintable() or " " in address:
+        raise ValueError("an address has no query, fragment or spaces")
+    return address
+
+
+def parse_mount(text: str) -> str:
+    """Return a mount point or namespace without slashes at its ends, none of whose segments leads elsewhere."""
+    path = text.strip().strip("/")
+    segments = path.split("/")
+    if any(s in ("", ".", "..") or not s.isprintable() or set(s) & set("?#%\\ ") for s in segments):
+        raise ValueError(f"{one_line(text, limit=80)!r} is not a path in Vault")
+    return path
+
+
+def parse_role(text: str) -> str:
+    """Return the name of a role: Vault allows letters, digits and ``_ . @ -`` (``GenericNameWithAtRegex``)."""
+    if not _ROLE.fullmatch(text):
+        raise ValueError(f"{one_line(text, limit=80)!r} is not the name of a role (letters, digits, _ . @ - only)")
+    return text
+
+
+def parse_endpoint(text: str) -> str:
+    """Return which of the engine's read paths is used."""
+    if text not in ("creds", "sts", "static-creds"):
+        raise ValueError("write creds, sts or static-creds")
+    return text
+
+
+def parse_role_arn(text: str) -> str:
+    """Return the ARN of an IAM role."""
+    if not _ROLE_ARN.fullmatch(text):
+        raise ValueError(f"{one_line(text, limit=80)!r} is not a role ARN (arn:aws:iam::123456789012:role/name)")
+    return text
+
+
+def parse_session_name(text: str) -> str:
+    """Return a role session name as STS takes it (``AssumeRole``, ``RoleSessionName``)."""
+    if not _SESSION_NAME.fullmatch(text):
+        raise ValueError("2 to 64 letters, digits and + = , . @ - _ only")
+    return text
+
+
+def parse_probe(text: str) -> float:
+    """Return for how many seconds freshly made ``iam_user`` keys are probed: ``auto`` is 20, ``off`` is 0."""
+    word = text.strip().lower()
+    if word in ("auto", "off"):
+        return 20.0 if word == "auto" else 0.0
+    try:
+        return parse_duration(word)
+    except ValueError:
+        raise ValueError("write auto, off or a duration") from None
+
+
+def parse_proxy(text: str) -> str:
+    """Return the address of a proxy; it may carry a password, so no message repeats it."""
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_host = False
+    if not has_host or parts.scheme not in ("http", "https", "socks5", "socks5h"):
+        raise ValueError("not the address of a proxy; write http://host:3128")
+    return text.strip()
+
+
+def parse_command(text: str) -> tuple[str, ...]:
+    """Return the words of a command, split without a shell."""
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"not a command: {error}") from None
+    if not words:
+        raise ValueError("not a command: empty")
+    return words
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this one, by its name alone: ``localhost`` or an address of the loopback range."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""Waits until AWS knows an IAM user that was made a moment ago.
+
+A new user's keys are refused for 5 to 15 s (hashicorp/vault#3115, #8413). ``sts:GetCallerIdentity`` needs no
+permission, so it asks; it is signed by botocore's signer without a session, because a session on the profile that
+runs us would run us again, without end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import time
+from typing import Any
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import botocore.exceptions
+import botocore.httpsession
+import botocore.loaders
+import botocore.regions
+
+from vault_credential_process.config import Config
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.models import AWSCredentials
+
+logger = logging.getLogger(__name__)
+
+SUCCESSES = 3
+"""How many answers in a row must know the key: STS has many servers, and they learn at different times."""
+
+_PAUSE = 0.5
+_BODY = "Action=GetCallerIdentity&Version=2011-06-15"
+_UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
+_CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
+_ACCOUNT = re.compile(r"<Account>\s*(\d{12})\s*</Account>")
+
+
+def wait_until_known(credentials: AWSCredentials, config: Config, deadline: Deadline) -> AWSCredentials:
+    """Return the credentials once AWS knows them, with their account where STS told it.
+
+    Gives up without an error after ``vault_aws_probe`` seconds or shortly before the deadline, and at once where STS
+    cannot be reached: the keys are good, and a caller with retries of its own gets by.
+    """
+    limit = time.monotonic() + min(config.vault_aws_probe, deadline.remaining("the probe of new keys") - 2)
+    url, region = _endpoint(config)
+    session = botocore.httpsession.URLLib3Session(verify=config.aws_ca_bundle or True, timeout=5)  # type: ignore[arg-type]  # takes a path too
+    known_in_a_row = 0
+    while time.monotonic() < limit:
+        try:
+            response = session.send(_signed(credentials, url, region))
+        except botocore.exceptions.HTTPClientError as error:
+            logger.debug("probe: %s cannot be reached (%s); keys handed out unproven", url, type(error).__name__)
+            return credentials
+        text = response.text
+        code = _CODE.search(text)
+        refused = code.group(1) if code else ""
+        if response.status_code == 403 and refused in _UNKNOWN_KEY:
+            known_in_a_row = 0
+        elif response.status_code < 500 and response.status_code != 429:
+            known_in_a_row += 1
+            account = _ACCOUNT.search(text)
+            if account:
+                credentials = dataclasses.replace(credentials, account_id=account.group(1))
+        logger.debug("probe: HTTP %d %s, known %d times", response.status_code, refused, known_in_a_row)
+        if known_in_a_row == SUCCESSES:
+            return credentials
+        time.sleep(_PAUSE)
+    logger.debug("probe: AWS did not know the keys within %g s; handed out unproven", config.vault_aws_probe)
+    return credentials
+
+
+def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:
+    keys = botocore.credentials.Credentials(credentials.access_key, credentials.secret_key, credentials.session_token)
+    request = botocore.awsrequest.AWSRequest(
+        method="POST",
+        url=url,
+        data=_BODY,
+        headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+    )
+    botocore.auth.SigV4Auth(keys, "sts", region).add_auth(request)
+    return request.prepare()
+
+
+def _endpoint(config: Config) -> tuple[str, str]:
+    """Return the address of STS and the region to sign for: the profile's, in its own partition."""
+    region = config.aws_region or "us-east-1"
+    if config.aws_sts_endpoint:
+        return config.aws_sts_endpoint.rstrip("/") + "/", region
+    data = botocore.loaders.create_loader().load_data("endpoints")
+    endpoint = botocore.regions.EndpointResolver(data).construct_endpoint("sts", region)
+    hostname = endpoint["hostname"] if endpoint else f"sts.{region}.amazonaws.com"
+    scope = (endpoint or {}).get("credentialScope", {}).get("region", region)
+    return f"https://{hostname}/", scope

@@ -1,0 +1,229 @@
+"""The botocore provider: Vault's credentials inside the process, for boto3 programs that know nothing of them.
+
+It reads the ``vault_*`` keys of the profile that a session uses and goes before botocore's own process provider,
+so one profile serves both: this provider where it is installed, the ``credential_process`` line everywhere else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import botocore
+import botocore.credentials
+import botocore.exceptions
+import botocore.session
+
+from vault_credential_process import auth
+from vault_credential_process.config import Config, Profile
+from vault_credential_process.errors import ConfigurationError, VaultCredentialError
+from vault_credential_process.expiry import refresh_windows
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.models import AWSCredentials
+
+_registration = threading.Lock()
+
+METHOD = "vault"
+"""The name under which botocore's chain knows the provider, and ``credentials.method`` of what it yields."""
+
+
+class VaultCredentials(botocore.credentials.RefreshableCredentials):
+    """botocore's refreshable credentials with windows that fit each lease.
+
+    botocore's own windows (15 and 10 min) would make a lease of 15 min refresh on every request and block every
+    caller. Constructor arguments set them since botocore 1.34; each refresh sets them anew.
+    """
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        """Fetch the first credentials.
+
+        :raises botocore.exceptions.CredentialRetrievalError: when there are none, with our error as its cause.
+        """
+        self._fetcher = fetcher
+        first = _fetch(fetcher)
+        advisory, mandatory = refresh_windows(first.life)
+        super().__init__(
+            access_key=first.access_key,
+            secret_key=first.secret_key,
+            token=first.session_token,  # type: ignore[arg-type]  # botocore takes None, its stubs do not
+            expiry_time=datetime.datetime.fromtimestamp(first.expiry, datetime.timezone.utc),
+            refresh_using=self._fetch_again,
+            method=METHOD,
+            time_fetcher=lambda: datetime.datetime.fromtimestamp(fetcher.clock(), datetime.timezone.utc),
+            advisory_timeout=round(advisory),
+            mandatory_timeout=round(mandatory),
+            account_id=first.account_id,
+        )
+
+    def _fetch_again(self) -> dict[str, str | None]:
+        fresh = _fetch(self._fetcher)
+        self._advisory_refresh_timeout, self._mandatory_refresh_timeout = refresh_windows(fresh.life)
+        return {
+            "access_key": fresh.access_key,
+            "secret_key": fresh.secret_key,
+            "token": fresh.session_token,
+            "expiry_time": datetime.datetime.fromtimestamp(fresh.expiry, datetime.timezone.utc).isoformat(),
+            "account_id": fresh.account_id,
+        }
+
+
+def _fetch(fetcher: Fetcher) -> AWSCredentials:
+    try:
+        return fetcher.fetch()
+    except VaultCredentialError as error:
+        raise _as_botocore(error) from error
+
+
+def _as_botocore(error: VaultCredentialError) -> botocore.exceptions.CredentialRetrievalError:
+    """Return the error as programs that catch ``BotoCoreError`` expect it."""
+    return botocore.exceptions.CredentialRetrievalError(provider=METHOD, error_msg=str(error))
+
+
+class VaultProvider(botocore.credentials.CredentialProvider):
+    """A credential provider for botocore's chain.
+
+    ``load`` returns ``None``, so that the chain goes on, unless the profile has ``vault_aws_role``, or the role was
+    given as a setting, or no profile was named and ``VAULT_AWS_ROLE`` stands in the environment.
+
+    To put it into a chain by hand::
+
+        resolver = session.get_component("credential_provider")
+        resolver.insert_before("custom-process", VaultProvider(session))
+    """
+
+    METHOD = METHOD
+    CANONICAL_NAME = None
+
+    def __init__(self, session: botocore.session.Session, *, profile_name: str | None = None, **settings: Any) -> None:
+        """Remember where to look. ``settings`` are profile keys that go before the profile's."""
+        super().__init__(session)
+        self._profile_name = profile_name
+        self._settings = settings
+
+    def load(self) -> VaultCredentials | None:
+        """Return refreshable credentials for the profile in use, or ``None`` where it is not ours.
+
+        :raises botocore.exceptions.CredentialRetrievalError: when it is ours and there are none.
+        """
+        try:
+            config = self._config()
+            return None if config is None else VaultCredentials(Fetcher(config, keep=True))
+        except VaultCredentialError as error:
+            raise _as_botocore(error) from error
+
+    def _config(self) -> Config | None:
+        named = self._profile_name or self.session.get_config_variable("profile")
+        name = named or "default"
+        keys = self.session.full_config.get("profiles", {}).get(name)
+        in_profile = keys is not None and "vault_aws_role" in keys
+        exported = not named and bool(os.environ.get("BAO_AWS_ROLE") or os.environ.get("VAULT_AWS_ROLE"))
+        elsewhere = keys is not None and "credential_process" in keys
+        if not (in_profile or self._settings.get("vault_aws_role") or (exported and not elsewhere)):
+            return None
+        profile = Profile(name, keys) if keys is not None else None
+        return auth.configure(self._settings, os.environ, profile)
+
+
+def install() -> None:
+    """Make every botocore session that is created from now on use Vault for profiles that have ``vault_aws_role``.
+
+    boto3's default session is one of them. Calling it again changes nothing; :func:`uninstall` undoes it.
+
+    :raises ConfigurationError: when this botocore is too old, or has changed where it must not.
+    """
+    if not hasattr(botocore, "register_initializer"):
+        raise ConfigurationError(
+            f"botocore {botocore.__version__} has no register_initializer; install botocore 1.31 or later"
+        )
+    _check_session(botocore.session.Session())
+    with _registration:
+        uninstall()
+        botocore.register_initializer(install_into)
+
+
+def uninstall() -> None:
+    """Undo :func:`install` for sessions that are created from now on."""
+    try:
+        botocore.unregister_initializer(install_into)
+    except ValueError:
+        pass
+
+
+def install_into(session: botocore.session.Session, **settings: Any) -> None:
+    """Put the provider into one session, without loading its configuration or its credentials yet.
+
+    boto3 names the profile only after botocore made the session, so the chain is built when it is first asked for.
+    """
+    original, register = _check_session(session)
+
+    def resolver() -> botocore.credentials.CredentialResolver:
+        return _with_vault(original(), session, settings)
+
+    register("credential_provider", resolver)
+
+
+def boto3_session(
+    profile_name: str | None = None, region_name: str | None = None, **settings: Any
+) -> boto3.session.Session:
+    """Return a ``boto3.Session`` whose credentials come from Vault and refresh themselves.
+
+    ``settings`` are profile keys, such as ``vault_addr`` or ``vault_aws_role``; they go before the profile's.
+
+    :raises botocore.exceptions.ProfileNotFound: when the profile does not exist.
+    """
+    session = botocore.session.Session(profile=profile_name)
+    install_into(session, **settings)
+    return boto3.session.Session(botocore_session=session, region_name=region_name)
+
+
+def _check_session(session: botocore.session.Session) -> tuple[Callable[[], Any], Callable[[str, Any], None]]:
+    """Return what builds the session's chain and what registers another builder.
+
+    The one place that leans on names botocore keeps to itself: its public ways build the chain at once.
+
+    :raises ConfigurationError: when botocore has renamed them.
+    """
+    build = getattr(session, "_create_credential_resolver", None)
+    register = getattr(getattr(session, "_components", None), "lazy_register_component", None)
+    if build is None or register is None:
+        raise ConfigurationError(
+            f"botocore {botocore.__version__} builds its credential chain in a new way; "
+            "put VaultProvider into the chain by hand, or install an older botocore"
+        )
+    return build, register
+
+
+def _with_vault(
+    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, settings: dict[str, Any]
+) -> botocore.credentials.CredentialResolver:
+    """Put the provider before botocore's process provider, in the chain and in that of source profiles."""
+    if any(provider.METHOD == METHOD for provider in chain.providers):
+        return chain
+    chain.insert_before("custom-process", VaultProvider(session, **settings))
+    _serve_source_profiles(chain, session)
+    return chain
+
+
+def _serve_source_profiles(chain: botocore.credentials.CredentialResolver, session: botocore.session.Session) -> None:
+    """Let ``source_profile`` name a profile of ours.
+
+    botocore builds a chain for the source profile with a builder that it keeps to itself; where that is not to be
+    found, such a profile still resolves through its ``credential_process`` line.
+    """
+    assume_role = next((p for p in chain.providers if p.METHOD == "assume-role"), None)
+    builder = getattr(assume_role, "_profile_provider_builder", None)
+    if builder is None or not hasattr(builder, "providers"):
+        return
+    original = builder.providers
+
+    def providers(profile_name: str, disable_env_vars: bool = False) -> list[Any]:
+        found = list(original(profile_name, disable_env_vars=disable_env_vars))
+        place = next((i for i, p in enumerate(found) if p.METHOD == "custom-process"), len(found))
+        found.insert(place, VaultProvider(session, profile_name=profile_name))
+        return found
+
+    builder.providers = providers

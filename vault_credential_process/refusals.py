@@ -1,0 +1,160 @@
+"""What a bad answer of Vault means: status and text turned into an error that says what to do. Pure functions.
+
+Vault answers 403 for an auth mount that does not exist, 400 for a role that does not, and says everything else
+in words; these are the words of OpenBao 2.x and Vault 1.x, each of them met on a real server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from vault_credential_process.config import Config
+from vault_credential_process.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    SealedError,
+    UnreachableError,
+    VaultCredentialError,
+    one_line,
+)
+from vault_credential_process.models import VaultToken
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not a success: where it came from, its status, and the texts in its ``errors``.
+
+    ``errors`` is ``None`` when the body was not Vault's JSON: then a gateway spoke, not Vault.
+    """
+
+    address: str
+    path: str
+    status: int
+    errors: tuple[str, ...] | None
+    secrets: Sequence[str] = dataclasses.field(default=(), repr=False)
+
+    @property
+    def text(self) -> str:
+        """The server's words on one line, without the secrets that were sent."""
+        return one_line("; ".join(self.errors or ()), secrets=self.secrets)
+
+    @property
+    def where(self) -> str:
+        """The full address of the request."""
+        return f"{self.address}/v1/{self.path}"
+
+
+class RefusedError(UnreachableError):
+    """A refusal on its way to the code that knows what was asked for; never seen by a caller of ours."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.where}: HTTP {refusal.status} {refusal.text}")
+        self.refusal = refusal
+
+
+def general(refusal: Refusal) -> VaultCredentialError | None:
+    """Return the error where the refusal has nothing to do with what was asked for; ``None`` where it has."""
+    text, status = refusal.text.lower(), refusal.status
+    if status == 503 and "sealed" in text:
+        return SealedError(f"{refusal.address}: Vault is sealed; unseal it, or point vault_addr at a node that is not")
+    if status == 501 or "not initialized" in text:
+        return SealedError(f"{refusal.address}: Vault is not initialized; run vault operator init")
+    if status == 429:
+        return UnreachableError(f"{refusal.where}: too many requests: {refusal.text}; wait, or raise the quota")
+    if "active cluster node not found" in text or "not active" in text:
+        return UnreachableError(f"{refusal.address}: a standby that finds no active node; check the cluster")
+    if "http request to an https server" in text:
+        return UnreachableError(f"{refusal.address}: the server speaks TLS there; write https:// in vault_addr")
+    if "namespace not found" in text or "namespace_not_found" in text:
+        return ConfigurationError(f"{refusal.where}: no such namespace; check vault_namespace and vault_auth_namespace")
+    if refusal.errors is None:
+        return UnreachableError(
+            f"{refusal.where}: HTTP {status} in words that are not Vault's: a proxy or another server answered; "
+            "check vault_addr"
+        )
+    if status >= 500 or status in (408, 412, 425):
+        said = refusal.text or "no reason given"
+        return UnreachableError(f"{refusal.where}: HTTP {status}: {said}; see Vault's log, then try again")
+    return None
+
+
+def login(refusal: Refusal, *, mount: str, remedy: str) -> VaultCredentialError:
+    """Return the error of a refused login. ``remedy`` is the method's own advice for wrong credentials."""
+    error = general(refusal)
+    if error is not None:
+        return error
+    said = refusal.text or f"HTTP {refusal.status}"
+    if refusal.status == 403:
+        return AuthenticationError(
+            f"{refusal.where}: login refused: {said}; either no auth method is mounted at {mount} (Vault answers 403 "
+            f"for that; check vault_auth_mount and vault_auth_namespace), or {remedy}"
+        )
+    if refusal.status == 404:
+        return ConfigurationError(
+            f"{refusal.where}: no auth method there: {said}; check vault_auth_mount and vault_auth_namespace"
+        )
+    return AuthenticationError(f"{refusal.where}: login refused: {said}; {remedy}")
+
+
+def token(refusal: Refusal, *, origin: str) -> VaultCredentialError:
+    """Return the error for a token that Vault does not know."""
+    return general(refusal) or AuthenticationError(
+        f"{refusal.where}: the token from {origin} is unknown, revoked or expired ({refusal.text}); get a new one"
+    )
+
+
+def read(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCredentialError:
+    """Return the error for AWS credentials that could not be read."""
+    error = general(refusal)
+    if error is not None:
+        return error
+    text, status = refusal.text.lower(), refusal.status
+    role, mount = config.vault_aws_role, config.vault_aws_mount
+    if status == 403:
+        return _denied(refusal, config=config, token=token)
+    if "no handler for route" in text or "unsupported path" in text or status == 405:
+        namespace = f" in namespace {config.vault_namespace}" if config.vault_namespace else ""
+        return ConfigurationError(
+            f"{refusal.where}: no AWS secrets engine at mount {mount!r}{namespace}; "
+            f"check vault_aws_mount, vault_aws_endpoint and vault_namespace"
+        )
+    if status == 404 or ("role" in text and "not found" in text):
+        kind = "static-roles" if config.vault_aws_endpoint == "static-creds" else "roles"
+        return ConfigurationError(
+            f"{refusal.where}: no role {role!r} at mount {mount!r}; check vault_aws_role (vault list {mount}/{kind})"
+        )
+    if "one use left" in text:
+        return AuthenticationError(
+            f"{refusal.where}: the token had one use left, so Vault kept the credentials back; "
+            "give tokens no token_num_uses, or more of them"
+        )
+    if "did not supply a role_arn" in text:
+        return ConfigurationError(
+            f"{refusal.where}: role {role!r} lists several AWS roles; choose with vault_aws_role_arn"
+        )
+    if "not in allowed role arns" in text:
+        return ConfigurationError(
+            f"{refusal.where}: role {role!r} does not list {config.vault_aws_role_arn}; check vault_aws_role_arn"
+        )
+    if "durationseconds" in text:
+        return ConfigurationError(
+            f"{refusal.where}: STS gives no less than 900 s; set vault_aws_ttl to 15m or more, or leave it out"
+        )
+    said = refusal.text or f"HTTP {status}"
+    return ConfigurationError(f"{refusal.where}: Vault refused: {said}; check the settings of role {role!r}")
+
+
+def _denied(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCredentialError:
+    if not token.expiry_known:
+        return AuthenticationError(
+            f"{refusal.where}: permission denied, and the token may not look itself up: it is dead, or has no policy "
+            f"for {config.aws_path}; get a new token, or allow the path"
+        )
+    policies = ", ".join(token.policies) or "none"
+    return PermissionDeniedError(
+        f"{refusal.where}: permission denied: the token has no policy for {config.aws_path} "
+        f"(its policies: {policies}); "
+        f'add: path "{config.aws_path}" {{ capabilities = ["read"] }}'
+    )
