@@ -148,11 +148,14 @@ def _refuse_wrapped(answer: Answer, where: str) -> None:
 
 
 def _number(value: object) -> float | None:
-    """Return a duration in seconds: Vault writes numbers, stand-ins and proxies also text such as ``15m``."""
+    """Return a duration in seconds: Vault writes numbers, stand-ins and proxies also text such as ``15m``.
+
+    What is no number that a calendar could bear (``NaN``, ``Infinity``, a thousand years) counts as absent.
+    """
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
-        return float(value)
+        return float(value) if abs(value) <= expiry.HUNDRED_YEARS else None
     if isinstance(value, str):
         try:
             return expiry.parse_duration(value)
@@ -177,4 +180,6 @@ def _strings(value: object) -> tuple[str, ...]:
 def _account_of(arn: object) -> str | None:
     """Return the account in ``arn:aws:sts::123456789012:assumed-role/…``."""
     fields = arn.split(":") if isinstance(arn, str) else []
-    return fields[4] if len(fields) >= 6 and fields[0] == "arn" and fields[4].isdigit() else None
+    if len(fields) < 6 or fields[0] != "arn" or not (fields[4].isascii() and fields[4].isdigit()):
+        return None
+    return fields[4]

@@ -60,8 +60,7 @@ class DeadlineError(VaultCredentialError):
 
 def one_line(text: str, *, secrets: Iterable[str | None] = (), limit: int = 300) -> str:
     """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

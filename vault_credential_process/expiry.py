@@ -22,6 +22,9 @@ use (``botocore.credentials``, ``_DEFAULT_ADVISORY_REFRESH_TIMEOUT``); a minute 
 STS_MINIMUM = 900
 """The shortest life STS gives (``AssumeRole``, ``DurationSeconds``)."""
 
+HUNDRED_YEARS = 100 * 365 * 86400
+"""The longest span that is believed; a longer one is a mistake, and would break the calendar of some SDK."""
+
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _RFC3339 = re.compile(
@@ -41,7 +44,7 @@ def parse_duration(text: str) -> float:
         seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
     else:
         raise ValueError("not a duration; write 900, 900s, 15m or 1h30m")
-    if seconds > 100 * 365 * 86400:
+    if seconds > HUNDRED_YEARS:
         raise ValueError("longer than a hundred years")
     return seconds
 
@@ -62,7 +65,7 @@ def parse_timestamp(text: str) -> float:
         moment = datetime.datetime(
             int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=datetime.timezone(offset)
         )
-        return moment.timestamp() + float(fraction or 0)
+        return moment.astimezone(datetime.timezone.utc).timestamp() + float(fraction or 0)
     except (ValueError, OverflowError):
         raise ValueError("not a time that exists") from None
 

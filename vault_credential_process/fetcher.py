@@ -93,14 +93,20 @@ class Fetcher:
                 raise
             self._token = None
             credentials = vault.read_credentials(self._live_token(vault), mfa_code=code, known_type=known_type)
-        if credentials.credential_type == "iam_user" and self.config.vault_aws_probe:
-            # Imported here: botocore costs more than all the rest, and only new IAM users need it.
-            from vault_credential_process import probe
-
-            credentials = probe.wait_until_known(credentials, self.config, vault.deadline)
-        elif not self._keep:
+        if credentials.credential_type == "iam_user":
+            return self._proven(vault, credentials)
+        if not self._keep:
             self._tidy(vault, token)
         return credentials
+
+    def _proven(self, vault: Vault, credentials: AWSCredentials) -> AWSCredentials:
+        """Return the keys of a new IAM user once AWS knows them; their token must live on, or they die with it."""
+        if not self.config.vault_aws_probe:
+            return credentials
+        # Imported here: botocore costs more than all the rest, and only new IAM users need it.
+        from vault_credential_process import probe
+
+        return probe.wait_until_known(credentials, self.config, vault.deadline)
 
     def _live_token(self, vault: Vault) -> VaultToken:
         if self._token is not None and not self._is_spent(self._token):

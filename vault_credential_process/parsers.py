@@ -47,24 +47,29 @@ def parse_path(text: str) -> str:
 
 
 def parse_address(text: str) -> str:
-    """Return the address of the server without a trailing slash: ``https://…``, ``http://…`` or ``unix:///path``."""
+    """Return the address of the server without a trailing slash: ``https://…``, ``http://…`` or ``unix:///path``.
+
+    The scheme comes back in lower case: what asks for TLS, or for a socket, goes by it.
+    """
     address = text.strip().rstrip("/")
+    if not address.isprintable():
+        raise ValueError("an address has no line breaks or control characters")
     try:
         parts = urllib.parse.urlsplit(address)
         port_is_sane = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError("not an address; write https://host:8200") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("an address must not carry a user name or password")
     if parts.scheme == "unix":
-        if parts.netloc or not parts.path:
+        if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
             raise ValueError("a socket is written unix:///absolute/path")
-        return address
+        return f"unix://{parts.path}"
+    if "@" in address:
+        raise ValueError("an address must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sane:
         raise ValueError(f"{one_line(text, limit=80)!r} is not an address; write https://host:8200 or unix:///path")
-    if parts.query or parts.fragment or not address.isprintable() or " " in address:
+    if parts.query or parts.fragment or " " in address:
         raise ValueError("an address has no query, fragment or spaces")
-    return address
+    return parts.scheme + address[len(parts.scheme) :]
 
 
 def parse_mount(text: str) -> str:

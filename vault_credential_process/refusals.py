@@ -22,6 +22,19 @@ from vault_credential_process.errors import (
 from vault_credential_process.models import VaultToken
 
 
+_AWS_FAILURES = (
+    "error assuming role:",
+    "error generating sts keys:",
+    "error creating iam user:",
+    "error creating access keys:",
+    "error attaching user policy:",
+    "error putting user policy:",
+    "error adding user to group:",
+    "error tagging iam user:",
+)
+"""How the engine's 400 begins when AWS, not Vault, was what failed (``builtin/logical/aws/secret_access_keys.go``)."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer that is not a success: where it came from, its status, and the texts in its ``errors``.
@@ -58,15 +71,15 @@ def general(refusal: Refusal) -> VaultCredentialError | None:
     """Return the error where the refusal has nothing to do with what was asked for; ``None`` where it has."""
     text, status = refusal.text.lower(), refusal.status
     if status == 503 and "sealed" in text:
-        return SealedError(f"{refusal.address}: Vault is sealed; unseal it, or point vault_addr at a node that is not")
+        return SealedError(f"{refusal.where}: Vault is sealed; unseal it, or point vault_addr at a node that is not")
     if status == 501 or "not initialized" in text:
-        return SealedError(f"{refusal.address}: Vault is not initialized; run vault operator init")
+        return SealedError(f"{refusal.where}: Vault is not initialized; run vault operator init")
     if status == 429:
         return UnreachableError(f"{refusal.where}: too many requests: {refusal.text}; wait, or raise the quota")
     if "active cluster node not found" in text or "not active" in text:
-        return UnreachableError(f"{refusal.address}: a standby that finds no active node; check the cluster")
+        return UnreachableError(f"{refusal.where}: a standby that finds no active node; check the cluster")
     if "http request to an https server" in text:
-        return UnreachableError(f"{refusal.address}: the server speaks TLS there; write https:// in vault_addr")
+        return UnreachableError(f"{refusal.where}: the server speaks TLS there; write https:// in vault_addr")
     if "namespace not found" in text or "namespace_not_found" in text:
         return ConfigurationError(f"{refusal.where}: no such namespace; check vault_namespace and vault_auth_namespace")
     if refusal.errors is None:
@@ -138,11 +151,21 @@ def read(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCredent
         return ConfigurationError(
             f"{refusal.where}: role {role!r} does not list {config.vault_aws_role_arn}; check vault_aws_role_arn"
         )
+    if "maxsessionduration" in text or ("durationseconds" in text and "less than or equal to" in text):
+        return ConfigurationError(
+            f"{refusal.where}: AWS allows the role no life as long as that; lower vault_aws_ttl, or the lives that "
+            f"role {role!r} gives"
+        )
     if "durationseconds" in text:
         return ConfigurationError(
             f"{refusal.where}: STS gives no less than 900 s; set vault_aws_ttl to 15m or more, or leave it out"
         )
     said = refusal.text or f"HTTP {status}"
+    if text.startswith(_AWS_FAILURES):
+        return UnreachableError(
+            f"{refusal.where}: AWS did not give Vault what it asked for: {said}; "
+            f"check what {mount}/config/root may do, and what role {role!r} asks for"
+        )
     return ConfigurationError(f"{refusal.where}: Vault refused: {said}; check the settings of role {role!r}")
 
 

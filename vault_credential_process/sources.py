@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 
-from vault_credential_process.errors import ConfigurationError, DeadlineError
+from vault_credential_process.errors import ConfigurationError, DeadlineError, one_line
 from vault_credential_process.expiry import Deadline
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def read_file(path: str, key: str) -> str:
             content = file.read(MAX_SECRET + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ConfigurationError(f"{key}: {path}: {reason}; check the path and its permissions") from None
+        raise ConfigurationError(f"{key}: {one_line(path)}: {reason}; check the path and its permissions") from None
     if os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IROTH:
         logger.warning("%s: %s can be read by others (mode %04o); chmod 600 it", key, path, stat.S_IMODE(mode))
     return _single_line(content, key, path)
@@ -53,8 +53,9 @@ def run_command(command: tuple[str, ...], key: str, deadline: Deadline) -> str:
             timeout=deadline.remaining(f"the command of {key}"),
             check=False,
         )
-    except OSError as error:
-        raise ConfigurationError(f"{key}: {name}: {error.strerror}; write the command's absolute path") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a command"
+        raise ConfigurationError(f"{key}: {one_line(name)}: {reason}; write the command's absolute path") from None
     except subprocess.TimeoutExpired:
         raise DeadlineError(f"{key}: {name} did not end within {deadline.seconds:g} s; run it by hand") from None
     if done.returncode:

