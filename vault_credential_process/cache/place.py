@@ -1,0 +1,155 @@
+"""Where callers that share a cache meet: the random key of their hashes, their locks, and word of failures.
+
+Nothing secret lies here but the random key, which protects hashes and opens nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from vault_credential_process import fastpath
+from vault_credential_process.errors import DeadlineError, VaultCredentialError, failure_of
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.lock import FileLock
+
+logger = logging.getLogger(__name__)
+
+
+class Place(abc.ABC):
+    """A meeting place of all callers of one cache."""
+
+    hash_key: bytes
+
+    def hash(self, *parts: str) -> str:
+        """Return 40 hexadecimal digits that stand for the parts and tell nothing of them."""
+        return fastpath.keyed_hash(self.hash_key, *(part.encode("utf-8", "surrogateescape") for part in parts))
+
+    @abc.abstractmethod
+    def locked(self, key: str, deadline: Deadline, *, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+        """Hold the lock of a key; yield whether it was had.
+
+        Without ``wait`` a lock that is taken yields false at once.
+
+        :raises DeadlineError: when it was waited for in vain.
+        """
+
+    @abc.abstractmethod
+    def remember_failure(self, key: str, error: VaultCredentialError) -> None:
+        """Leave word of a failure for those who wait for the lock now."""
+
+    @abc.abstractmethod
+    def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
+        """Return a failure that happened after ``moment`` (monotonic seconds) and is not older than 3 s."""
+
+
+class ProcessPlace(Place):
+    """Threads of one process meet in its memory."""
+
+    def __init__(self) -> None:
+        """Make a new random key; nothing of it leaves the process."""
+        self.hash_key = os.urandom(32)
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._failures: dict[str, tuple[float, VaultCredentialError]] = {}
+
+    @contextlib.contextmanager
+    def locked(self, key: str, deadline: Deadline, *, wait: bool = True) -> Iterator[bool]:
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        acquired = lock.acquire(timeout=deadline.remaining("another thread's fetch") if wait else 0)
+        if wait and not acquired:
+            deadline.remaining("another thread's fetch")
+        try:
+            yield acquired
+        finally:
+            if acquired:
+                lock.release()
+
+    def remember_failure(self, key: str, error: VaultCredentialError) -> None:
+        with self._guard:
+            self._failures[key] = time.monotonic(), error
+
+    def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
+        with self._guard:
+            failed_at, error = self._failures.get(key, (float("-inf"), None))
+        fresh = failed_at >= moment and time.monotonic() - failed_at <= fastpath.FAILURE_MEMORY
+        return error if fresh else None
+
+
+class HostPlace(Place):
+    """Processes of one user meet in a private directory."""
+
+    def __init__(self, directory: str) -> None:
+        """Read or make the random key of the directory.
+
+        :raises OSError: when that is not possible.
+        """
+        self.directory = directory
+        self.hash_key = fastpath.hash_key(directory)
+
+    @contextlib.contextmanager
+    def locked(self, key: str, deadline: Deadline, *, wait: bool = True) -> Iterator[bool]:
+        lock = FileLock(self.path("entry", key) + ".lock")
+        waiting_for = "another process's fetch"
+        try:
+            acquired = lock.acquire(deadline.remaining(waiting_for)) if wait else lock.try_acquire()
+        except OSError as error:
+            # A directory that is full or gone costs the single flight, not the credentials.
+            logger.warning("%s: %s; going on without the lock", lock.path, error.strerror)
+            acquired = True
+        if wait and not acquired:
+            deadline.remaining(waiting_for)
+            raise DeadlineError(f"gave up after {deadline.seconds:g} s while waiting for {waiting_for}; try again")
+        try:
+            yield acquired
+        finally:
+            lock.release()
+
+    def remember_failure(self, key: str, error: VaultCredentialError) -> None:
+        word = f"{time.monotonic():f} {error.exit_code}\n{error}"
+        with contextlib.suppress(OSError):
+            fastpath.write_private(self.path("failed", key), word.encode())
+
+    def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
+        content = fastpath.read_private(self.path("failed", key)) or b""
+        head, _, message = content.decode("utf-8", "replace").partition("\n")
+        try:
+            failed_at, code = (float(field) for field in head.split(" "))
+        except ValueError:
+            return None
+        if failed_at < moment or not 0 <= time.monotonic() - failed_at <= fastpath.FAILURE_MEMORY:
+            return None
+        return failure_of(int(code), message)
+
+    def path(self, kind: str, key: str) -> str:
+        """Return the file of one kind for a key."""
+        return os.path.join(self.directory, f"{kind}-{key}")
+
+
+def per_user_directory(environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return a private directory for locks where no tmpfs is to be had: no credentials ever lie there."""
+    directory, reason = fastpath.runtime_directory(environ)
+    if directory is not None:
+        return directory, reason
+    home = os.path.expanduser("~")
+    if sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    elif sys.platform == "win32":
+        base = environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    else:
+        base = environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    path = os.path.join(base, fastpath.NAME)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if sys.platform != "win32":
+            os.chmod(path, 0o700)
+    except OSError as error:
+        return None, f"{path}: {error.strerror}"
+    return path, f"{path} is the user's cache directory"

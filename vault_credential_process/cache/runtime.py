@@ -1,0 +1,95 @@
+"""``runtime``: small files in a private directory on tmpfs, shared by the processes of one user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from vault_credential_process import fastpath
+from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
+from vault_credential_process.cache.place import HostPlace
+from vault_credential_process.lock import FileLock
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger(__name__)
+
+STALE = 2 * 86400
+"""Seconds after which a file that nobody wrote any more is swept away; a cache that is asked again writes it anew."""
+
+
+class Runtime(CacheBackend):
+    """Files ``entry-<key>`` of mode 0600, written in one step."""
+
+    name: ClassVar[str] = "runtime"
+    summary: ClassVar[str] = "private files on tmpfs, never on a disk; the default on Linux"
+    shared: ClassVar[bool] = True
+
+    def __init__(self, directory: str, reason: str) -> None:
+        """Use a directory that was checked.
+
+        :raises OSError: when its random key can be neither read nor made.
+        """
+        self.directory = directory
+        self.place: HostPlace = HostPlace(directory)
+        self.reason = reason
+
+    @classmethod
+    def open(cls, environ: Mapping[str, str]) -> Self:
+        """Return the cache in ``$XDG_RUNTIME_DIR``, else in ``/dev/shm``."""
+        directory, reason = fastpath.runtime_directory(environ)
+        if directory is None:
+            raise CacheUnavailable(reason)
+        try:
+            return cls(directory, reason)
+        except OSError as error:
+            raise CacheUnavailable(f"{directory}: {error.strerror}") from None
+
+    def get(self, key: str) -> bytes | None:
+        return fastpath.read_private(self.place.path("entry", key))
+
+    def set(self, key: str, value: bytes) -> bool:
+        try:
+            fastpath.write_private(self.place.path("entry", key), value)
+        except OSError as error:
+            logger.warning("%s: %s; nothing is kept", self.directory, error.strerror)
+            return False
+        self._sweep()
+        return True
+
+    def delete(self, key: str) -> None:
+        fastpath.forget(self.directory, key)
+        try:
+            os.unlink(self.place.path("entry", key))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("%s: %s; the entry stays", self.directory, error.strerror)
+
+    def keys(self) -> Iterable[str]:
+        names = fastpath.listed(self.directory)
+        return [
+            n.removeprefix("entry-") for n in names if n.startswith("entry-") and n.count("-") == 1 and "." not in n
+        ]
+
+    def _sweep(self) -> None:
+        """Remove what nobody has written for days: the directory must not grow as long as the host is up."""
+        before = time.time() - STALE
+        for name in fastpath.listed(self.directory):
+            path = os.path.join(self.directory, name)
+            try:
+                if name == "key" or os.lstat(path).st_mtime > before:
+                    continue
+                if not name.endswith(".lock"):
+                    os.unlink(path)
+                    continue
+                lock = FileLock(path)
+                if lock.try_acquire():
+                    lock.remove()
+                    lock.release()
+            except OSError:
+                continue
