@@ -5,9 +5,10 @@ Importing the package costs nothing: every name below is loaded when it is first
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from vault_credential_process.errors import VaultCredentialError as VaultCredentialError
     from vault_credential_process.manager import VaultAWSCredentialManager as VaultAWSCredentialManager
     from vault_credential_process.provider import VaultProvider as VaultProvider

@@ -16,7 +16,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import (
     DEFAULT_ORIGIN,
     ORIGIN_KINDS,
@@ -193,6 +193,12 @@ class Config:
         metavar="COMMAND",
         help="command whose output is the MFA code for a session_token role; run without a shell",
     )
+    vault_aws_cache: str | None = option(
+        "VAULT_AWS_CACHE",
+        flag="--cache",
+        metavar="NAME",
+        help="where credentials and tokens are kept: auto, runtime, keyring, memory or none (default: auto)",
+    )
     vault_cacert: str | None = option(
         "VAULT_CACERT", flag="--cacert", parse=parse_path, metavar="FILE", help="PEM file of the CA to trust"
     )
@@ -284,6 +290,11 @@ def profile_name(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> st
     return arguments.get("profile") or environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or None
 
 
+def config_path(environ: Mapping[str, str]) -> str:
+    """Return the path of the AWS config file."""
+    return os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+
+
 def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Profile | None:
     """Return the profile in use from the AWS config file; ``None`` where none is named and there is no default.
 
@@ -292,7 +303,7 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
     :raises ConfigurationError: when the file cannot be read or the profile that was named is not in it.
     """
     named = profile_name(arguments, environ)
-    path = os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+    path = config_path(environ)
     parser = configparser.RawConfigParser(default_section="\0none")
     try:
         with open(path, encoding="utf-8") as file:
@@ -324,9 +335,9 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
 def _without_values(error: configparser.Error) -> str:
     """Tell where a config file is broken, without the text of the line: it may hold a key."""
     if isinstance(error, configparser.DuplicateOptionError):
-        return f"key {error.option!r} stands twice in [{error.section}] (line {error.lineno})"
+        return f"key {error.option!r} stands twice in [{one_line(error.section)}] (line {error.lineno})"
     if isinstance(error, configparser.DuplicateSectionError):
-        return f"section [{error.section}] stands twice (line {error.lineno})"
+        return f"section [{one_line(error.section)}] stands twice (line {error.lineno})"
     if isinstance(error, configparser.MissingSectionHeaderError):
         return f"line {error.lineno} stands before any [section]"
     if isinstance(error, configparser.ParsingError) and error.errors:

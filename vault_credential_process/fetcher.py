@@ -1,14 +1,20 @@
-"""Obtains credentials: login, then read, then store; last good answer; one deadline for all of it."""
+"""Obtains credentials: cache, then lock, then cache again, then login, then read, then store; last good answer."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
-import threading
+import time
 
 from vault_credential_process import auth, sources
+from vault_credential_process.auth import AuthMethod
+from vault_credential_process.cache import CacheBackend
+from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
+from vault_credential_process.cache.memory import Memory
 from vault_credential_process.config import Config, missing_role
-from vault_credential_process.errors import PermissionDeniedError, VaultCredentialError
-from vault_credential_process.expiry import Deadline, refresh_margin
+from vault_credential_process.errors import ConfigurationError, PermissionDeniedError, VaultCredentialError
+from vault_credential_process.expiry import Deadline, format_timestamp, iam_user_expiry, refresh_margin
 from vault_credential_process.models import AWSCredentials, Clock, VaultToken, wall_clock
 from vault_credential_process.vault import Vault
 
@@ -17,18 +23,43 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE = 30.0
 """Seconds that a failed refresh is not tried again while the held pair is valid."""
 
+PATIENCE = 10.0
+"""Seconds that a refresh may take while a valid pair is held: nobody should wait long for what can be had later."""
+
+GLIMPSE = 2.0
+"""Seconds that new IAM users' keys are probed while the old pair can be served."""
+
+RELOGIN_INTERVAL = 60.0
+"""Seconds between two fresh logins that a dead token may cause."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fetched:
+    """Credentials with where they are kept and until when they may be handed out again without asking."""
+
+    credentials: AWSCredentials
+    key: str
+    good_until: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grip:
+    """A live token, whether it was kept from an earlier call, and whether it is kept for the next."""
+
+    token: VaultToken
+    from_cache: bool
+    kept: bool
+
 
 class Fetcher:
     """Gets AWS credentials for one configuration, and a Vault token for whoever needs one.
 
-    With ``keep`` it remembers both in memory, as a program that goes on needs it: a pair is handed out until it
-    nears its end, a token is used until it nears its own, and while Vault is away a pair that is still valid keeps
-    being served. Without, each call logs in, reads, and leaves no token behind that could be ended without harm.
-    Safe to use from many threads.
+    What it gets is kept in a cache, and fetched once for all who share it. While Vault is away a pair that is still
+    valid keeps being served. Safe to use from many threads and processes.
     """
 
-    def __init__(self, config: Config, *, keep: bool = False, clock: Clock = wall_clock) -> None:
-        """Take a configuration; nothing is asked of Vault yet.
+    def __init__(self, config: Config, *, cache: CacheBackend | None = None, clock: Clock = wall_clock) -> None:
+        """Take a configuration and a cache (default: the memory of this object); nothing is asked of Vault yet.
 
         :raises ConfigurationError: when no role is configured.
         """
@@ -36,106 +67,325 @@ class Fetcher:
             raise missing_role(config)
         self.config = config
         self.clock = clock
-        self._keep = keep
-        self._lock = threading.Lock()
-        self._token: VaultToken | None = None
-        self._token_life = float("inf")
-        self._credentials: AWSCredentials | None = None
-        self._pause_until = 0.0
+        self.cache = cache if cache is not None else Memory()
 
     def fetch(self) -> AWSCredentials:
         """Return credentials that are valid now.
 
         :raises VaultCredentialError: when there are none to be had, in the class that tells why.
         """
-        deadline = Deadline(self.config.vault_aws_timeout)
-        with self._lock:
-            held, now = self._credentials, self.clock()
-            if held is not None and self._may_hand_out(held, now):
-                return held
-            try:
-                with Vault(self.config, deadline, self.clock) as vault:
-                    credentials = self._read(vault, held)
-            except VaultCredentialError as error:
-                left = held.seconds_left(self.clock()) if held else 0.0
-                if held is None or left <= 0:
-                    raise
-                self._pause_until = self.clock() + min(MAX_PAUSE, left / 4)
-                logger.warning("%s; going on with credentials that live for %.0f s", error, left)
-                return held
-            if self._keep:
-                self._credentials = credentials
-            return credentials
+        return self.fetched().credentials
 
-    def _may_hand_out(self, held: AWSCredentials, now: float) -> bool:
-        left = held.seconds_left(now)
-        return left >= refresh_margin(held.life) or (left > 0 and now < self._pause_until)
+    def fetched(self, *, waited: float = 0.0) -> Fetched:
+        """Return the same with its place in the cache; ``waited`` are seconds of the deadline that are gone already.
+
+        :raises VaultCredentialError: when there are none to be had, in the class that tells why.
+        """
+        deadline = Deadline(self.config.vault_aws_timeout, already=waited)
+        began = time.monotonic() - waited
+        flight = _Flight(self, auth.choose(self.config), deadline)
+        entry = flight.load()
+        if entry is not None and flight.may_hand_out(entry):
+            return flight.fetched(entry.credentials)
+        # While somebody else refreshes, a pair that is valid serves; without one there is nothing to do but wait.
+        with self.cache.place.locked(flight.key, deadline, wait=flight.usable(entry) is None) as mine:
+            entry = flight.load()
+            usable = flight.usable(entry)
+            if entry is not None and flight.may_hand_out(entry):
+                return flight.fetched(entry.credentials)
+            if not mine and usable is not None:
+                return flight.fetched(usable, last=True)
+            return flight.refresh(entry, self.cache.place.failure_since(flight.key, began))
 
     def token(self) -> VaultToken:
-        """Return a Vault token that is alive, by a login where none is held.
+        """Return a Vault token that is alive, by a login where none is kept.
 
         :raises VaultCredentialError: when the login fails.
         """
-        with self._lock, Vault(self.config, Deadline(self.config.vault_aws_timeout), self.clock) as vault:
-            return self._live_token(vault)
+        deadline = Deadline(self.config.vault_aws_timeout)
+        flight = _Flight(self, auth.choose(self.config), deadline)
+        with Vault(self.config, deadline, self.clock) as vault:
+            return flight.token(vault).token
 
-    def _read(self, vault: Vault, held: AWSCredentials | None) -> AWSCredentials:
-        token = self._live_token(vault)
+    def peek(self) -> Entry | None:
+        """Return what is kept, whatever its state, without asking Vault."""
+        return _Flight(self, auth.choose(self.config), Deadline(self.config.vault_aws_timeout)).load()
+
+    def forget(self, *, revoke: bool = False) -> list[str]:
+        """Forget what is kept; with ``revoke`` end the Vault token too. Return what was done, a line each.
+
+        :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then.
+        """
+        deadline = Deadline(self.config.vault_aws_timeout)
+        flight = _Flight(self, auth.choose(self.config), deadline)
+        with self.cache.place.locked(flight.key, deadline):
+            return flight.forget(revoke=revoke)
+
+
+class _Flight:
+    """One call of :meth:`Fetcher.fetch`: the method it logs in with, its keys, its deadline."""
+
+    def __init__(self, fetcher: Fetcher, method: AuthMethod, deadline: Deadline) -> None:
+        self.config = fetcher.config
+        self.cache = fetcher.cache
+        self.clock = fetcher.clock
+        self.method = method
+        self.deadline = deadline
+        identity = method.identity()
+        self.token_key = token_key(self.cache.place, self.config, identity)
+        self.key = credentials_key(self.cache.place, self.config, identity)
+
+    def load(self) -> Entry | None:
+        return Entry.load(self.cache.get(self.key), self.clock())
+
+    def may_hand_out(self, entry: Entry) -> bool:
+        """Tell whether the kept pair may be handed out without asking: by the rule, or in the pause after a failure."""
+        left = entry.credentials.seconds_left(self.clock())
+        if not entry.proven or left <= 0:
+            return False
+        return left >= refresh_margin(entry.credentials.life) or self._pauses(entry)
+
+    def _pauses(self, entry: Entry) -> bool:
+        """Tell whether a failure was so short a time ago that the next try can wait: a quarter of what was left."""
+        if entry.failed_at is None:
+            return False
+        pause = min(MAX_PAUSE, entry.credentials.seconds_left(entry.failed_at) / 4)
+        return 0 <= self.clock() - entry.failed_at < pause
+
+    def usable(self, entry: Entry | None) -> AWSCredentials | None:
+        """Return the pair that is valid now: the kept one, or the one before it while the new one is unproven."""
+        if entry is None:
+            return None
+        pair = entry.credentials if entry.proven else entry.previous
+        return pair if pair is not None and pair.seconds_left(self.clock()) > 0 else None
+
+    def fetched(self, credentials: AWSCredentials, *, last: bool = False) -> Fetched:
+        good_until = 0.0 if last else credentials.expiry - refresh_margin(credentials.life)
+        return Fetched(credentials, self.key, good_until)
+
+    def refresh(self, entry: Entry | None, failure: VaultCredentialError | None) -> Fetched:
+        """Return fresh credentials; where that fails, the last good ones with the reason kept beside them."""
+        deadline = self.deadline
+        if self.usable(entry) is not None:
+            deadline = deadline.at_most(PATIENCE)
+        try:
+            if failure is not None:
+                raise failure
+            with Vault(self.config, deadline, self.clock) as vault:
+                return self.fetched(self._renew_or_read(vault, entry))
+        except VaultCredentialError as error:
+            # What is kept may have changed: a new pair is stored before it is proven, a dead one is forgotten.
+            entry = self.load()
+            usable = self.usable(entry)
+            if failure is None:
+                self.cache.place.remember_failure(self.key, error)
+            if entry is None or usable is None:
+                raise
+            left = usable.seconds_left(self.clock())
+            logger.warning("%s; going on with credentials that live for %.0f s", error, left)
+            self._store(dataclasses.replace(entry, failure=str(error), failed_at=self.clock()))
+            return self.fetched(usable, last=True)
+
+    def _renew_or_read(self, vault: Vault, entry: Entry | None) -> AWSCredentials:
+        if entry is not None and not entry.proven:
+            return self._prove(vault, entry)
+        if entry is not None and entry.credentials.credential_type == "iam_user":
+            renewed = self._renewed(vault, entry.credentials)
+            if renewed is not None:
+                self._store(dataclasses.replace(entry, credentials=renewed, failure=None, failed_at=None))
+                return renewed
+            entry = self.load()
+        credentials = self._read(vault, entry)
+        fresh = Entry(
+            credentials,
+            proven=credentials.credential_type != "iam_user" or not self.config.vault_aws_probe,
+            previous=self.usable(entry),
+            token_key=self.token_key,
+            profile=self.config.profile,
+            aws_path=self.config.aws_path,
+            vault_addr=self.config.vault_addr,
+        )
+        if fresh.proven:
+            fresh = dataclasses.replace(fresh, previous=None)
+        self._store(fresh)
+        return credentials if fresh.proven else self._prove(vault, fresh)
+
+    def _prove(self, vault: Vault, entry: Entry) -> AWSCredentials:
+        """Return the keys of a new IAM user once AWS knows them; the old pair while it can be served.
+
+        They were stored before: a call that was killed here is resumed by the next one, not repeated.
+        """
+        # Imported here: botocore costs more than all the rest, and only new IAM users need it.
+        from vault_credential_process import probe
+
+        seconds = entry.credentials.issued + self.config.vault_aws_probe - self.clock()
+        previous = self.usable(entry)
+        patience = min(seconds, GLIMPSE) if previous else seconds
+        found, known = probe.wait_until_known(entry.credentials, self.config, vault.deadline, seconds=patience)
+        if previous is not None and not known and seconds > patience:
+            return previous
+        self._store(dataclasses.replace(entry, credentials=found, proven=True, previous=None))
+        return found
+
+    def _renewed(self, vault: Vault, held: AWSCredentials) -> AWSCredentials | None:
+        """Return the held keys with a longer life, or ``None`` where renewal does not extend it enough.
+
+        It keeps the IAM user, so there is no new one and no wait. At the maximum of token or lease renewal adds
+        ever less; it must make up for half of the time that has passed.
+        """
+        kept = self._kept_token()
+        if kept is None or kept.token.uses_left is not None or not (held.renewable and held.lease_id):
+            return None
+        try:
+            token = kept.token
+            if token.renewable and not token.external:
+                token = vault.renew_token(token)
+                self._keep(token)
+            asked_at, duration = vault.renew_lease(token, held.lease_id)
+        except PermissionDeniedError:
+            self._judge(vault, kept.token)
+            return None
+        except VaultCredentialError as error:
+            logger.debug("the lease was not renewed: %s", error)
+            return None
+        expiry = iam_user_expiry(
+            asked_at=asked_at, age=0, lease_duration=duration, token_expiry=token.expiry, fallback=held.life
+        )
+        if expiry - held.expiry < (asked_at - held.issued) / 2:
+            logger.debug("renewal adds only %.0f s; a new pair is read", expiry - held.expiry)
+            return None
+        logger.debug("renewed lease %s for %.0f s", held.lease_id, expiry - asked_at)
+        return dataclasses.replace(held, issued=asked_at, expiry=expiry)
+
+    def _read(self, vault: Vault, entry: Entry | None) -> AWSCredentials:
+        grip = self.token(vault)
+        try:
+            try:
+                credentials = self._read_with(vault, grip.token, entry)
+            except PermissionDeniedError:
+                if not grip.from_cache or self._judge(vault, grip.token):
+                    raise
+                grip = self.token(vault)
+                credentials = self._read_with(vault, grip.token, entry)
+        except (ConfigurationError, PermissionDeniedError):
+            self._tidy(vault, grip)
+            raise
+        if credentials.credential_type != "iam_user":
+            self._tidy(vault, grip)
+        return credentials
+
+    def _read_with(self, vault: Vault, token: VaultToken, entry: Entry | None) -> AWSCredentials:
         code = None
         command = self.config.vault_aws_mfa_code_command
         if command:
             code = sources.run_command(command, "vault_aws_mfa_code_command", vault.deadline)
-        known_type = held.credential_type if held else None
+        known_type = entry.credentials.credential_type if entry else None
+        return vault.read_credentials(token, mfa_code=code, known_type=known_type)
+
+    def token(self, vault: Vault) -> Grip:
+        """Return a live token: the kept one, renewed where it nears its end, else a new one."""
+        with self.cache.place.locked(self.token_key, vault.deadline):
+            kept = self._kept_token()
+            held = self._still_good(vault, kept) if kept else None
+            if held is not None:
+                return Grip(held, from_cache=True, kept=True)
+            token = auth.login(self.method, vault)
+            return Grip(token, from_cache=False, kept=self._keep(token))
+
+    def _kept_token(self) -> TokenEntry | None:
+        return TokenEntry.load(self.cache.get(self.token_key))
+
+    def _still_good(self, vault: Vault, kept: TokenEntry) -> VaultToken | None:
+        token = kept.token
+        left = token.seconds_left(self.clock())
+        if token.uses_left is not None:
+            # The use is counted before it happens, so that no two callers spend the same one.
+            return token if left > 0 and token.uses_left >= 2 and self._keep(token) else None
+        if kept.life is None or left >= refresh_margin(kept.life):
+            return token
+        if left <= 0 or token.external or not token.renewable:
+            return None
         try:
-            credentials = vault.read_credentials(token, mfa_code=code, known_type=known_type)
-        except PermissionDeniedError:
-            if token is not self._token or self._is_alive(vault, token):
-                raise
-            self._token = None
-            credentials = vault.read_credentials(self._live_token(vault), mfa_code=code, known_type=known_type)
-        if credentials.credential_type == "iam_user":
-            return self._proven(vault, credentials)
-        if not self._keep:
-            self._tidy(vault, token)
-        return credentials
+            renewed = vault.renew_token(token)
+        except VaultCredentialError as error:
+            logger.debug("the token was not renewed: %s", error)
+            return None
+        if renewed.seconds_left(self.clock()) < refresh_margin(kept.life):
+            logger.debug("the token nears its maximum; a new login")
+            return None
+        self._keep(renewed)
+        return renewed
 
-    def _proven(self, vault: Vault, credentials: AWSCredentials) -> AWSCredentials:
-        """Return the keys of a new IAM user once AWS knows them; their token must live on, or they die with it."""
-        if not self.config.vault_aws_probe:
-            return credentials
-        # Imported here: botocore costs more than all the rest, and only new IAM users need it.
-        from vault_credential_process import probe
+    def _keep(self, token: VaultToken) -> bool:
+        """Keep a token for the next call, the coming use of a limited one already counted."""
+        if token.uses_left is not None:
+            token = dataclasses.replace(token, uses_left=token.uses_left - 1)
+        kept = TokenEntry(
+            token,
+            life=None if token.expiry is None else token.seconds_left(self.clock()),
+            profile=self.config.profile,
+            path=f"auth/{self.method.mount}",
+            vault_addr=self.config.vault_addr,
+        )
+        return self.cache.set(self.token_key, kept.dump())
 
-        return probe.wait_until_known(credentials, self.config, vault.deadline)
+    def _judge(self, vault: Vault, token: VaultToken) -> bool:
+        """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
 
-    def _live_token(self, vault: Vault) -> VaultToken:
-        if self._token is not None and not self._is_spent(self._token):
-            return self._token
-        token = auth.login(self.config, vault)
-        if self._keep and token.uses_left is None:
-            self._token = token
-            self._token_life = token.seconds_left(self.clock())
-        return token
+        A dead one is forgotten, with the IAM user that died with it. One such death a minute leads to a new login;
+        where neither reading nor looking up is allowed, dead and denied look alike, and more would be a storm.
+        """
+        mark = self.cache.place.hash("relogin", self.token_key)
+        if self._is_recent(self.cache.get(mark)):
+            return True
+        if token.uses_left is None:
+            with contextlib.suppress(PermissionDeniedError):
+                vault.look_up(token.value, origin="an earlier login")
+                return True
+        logger.debug("the kept token is dead")
+        self.cache.set(mark, b"%f" % self.clock())
+        self.cache.delete(self.token_key)
+        entry = self.load()
+        if entry is not None and entry.credentials.credential_type == "iam_user":
+            self.cache.delete(self.key)
+        return False
 
-    def _is_spent(self, token: VaultToken) -> bool:
-        return token.expiry is not None and token.seconds_left(self.clock()) < refresh_margin(self._token_life)
-
-    def _is_alive(self, vault: Vault, token: VaultToken) -> bool:
-        """Tell whether a kept token that was denied is alive, so that a policy is what is missing."""
+    def _is_recent(self, mark: bytes | None) -> bool:
         try:
-            vault.look_up(token.value, origin="an earlier login")
-        except PermissionDeniedError:
+            return 0 <= self.clock() - float(mark or b"-inf") < RELOGIN_INTERVAL
+        except ValueError:
             return False
-        return True
 
-    def _tidy(self, vault: Vault, token: VaultToken) -> None:
+    def _store(self, entry: Entry) -> None:
+        self.cache.set(self.key, entry.dump())
+
+    def _tidy(self, vault: Vault, grip: Grip) -> None:
         """End a token that nobody will use again: its STS credentials live on without it.
 
-        Never one that came from outside, and never one of limited uses, whose last use would end its leases.
+        Never one that is kept or came from outside, and never one of limited uses, whose last use would end its leases.
         """
-        if token.external or token.uses_left is not None or token.token_type == "batch":  # noqa: S105
+        token = grip.token
+        if grip.kept or token.external or token.uses_left is not None or token.token_type == "batch":  # noqa: S105
             return
         try:
             vault.revoke_token(token)
         except VaultCredentialError as error:
             logger.debug("the token was left to expire by itself: %s", error)
+
+    def forget(self, *, revoke: bool) -> list[str]:
+        """Forget credentials and token, ending the token first if that is wanted."""
+        entry, kept, done = self.load(), self._kept_token(), []
+        if revoke and kept is not None and not kept.token.external:
+            with Vault(self.config, self.deadline, self.clock) as vault:
+                vault.revoke_token(kept.token)
+            done.append("revoked the Vault token, and with it every IAM user that it asked for")
+        elif revoke:
+            done.append("no token of ours is held, so nothing was revoked: a token from outside is its owner's to end")
+        if revoke and entry is not None and entry.credentials.credential_type == "sts":
+            until = format_timestamp(entry.credentials.expiry)
+            done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
+        for key, held, what in ((self.key, entry, "credentials"), (self.token_key, kept, "Vault token")):
+            self.cache.delete(key)
+            if held is not None:
+                done.append(f"forgot the {what} of {self.config.aws_path} at {self.config.vault_addr}")
+        return done or ["nothing was held"]

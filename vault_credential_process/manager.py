@@ -17,7 +17,7 @@ from vault_credential_process import auth
 from vault_credential_process.config import find_profile
 from vault_credential_process.errors import AuthenticationError
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.provider import METHOD, VaultCredentials
+from vault_credential_process.provider import METHOD, VaultCredentials, fetcher_of
 from vault_credential_process.vault import connected_client
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class VaultAWSCredentialManager:
         }
         profile = find_profile(arguments, os.environ)
         config = auth.configure(arguments, os.environ, profile, read_aws_role=True)
-        self._fetcher = Fetcher(config, keep=True)
+        self._fetcher = fetcher_of(config)
         self._region_name = region_name
         self._profile_name = profile.name if profile else None
         self._lock = threading.RLock()

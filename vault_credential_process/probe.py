@@ -31,28 +31,31 @@ SUCCESSES = 3
 """How many answers in a row must know the key: STS has many servers, and they learn at different times."""
 
 _PAUSE = 0.5
+_MARGIN = 2.0
 _BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 _UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
 _CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
 _ACCOUNT = re.compile(r"<Account>\s*(\d{12})\s*</Account>")
 
 
-def wait_until_known(credentials: AWSCredentials, config: Config, deadline: Deadline) -> AWSCredentials:
-    """Return the credentials once AWS knows them, with their account where STS told it.
+def wait_until_known(
+    credentials: AWSCredentials, config: Config, deadline: Deadline, *, seconds: float
+) -> tuple[AWSCredentials, bool]:
+    """Return the credentials, with their account where STS told it, and whether AWS knows them.
 
-    Gives up without an error after ``vault_aws_probe`` seconds or shortly before the deadline, and at once where STS
-    cannot be reached: the keys are good, and a caller with retries of its own gets by.
+    Gives up after ``seconds``, or shortly before the deadline; and at once, as if they were known, where STS cannot be
+    reached: the keys are good, and a caller with retries of its own gets by.
     """
-    limit = time.monotonic() + min(config.vault_aws_probe, deadline.remaining("the probe of new keys") - 2)
+    limit = time.monotonic() + min(seconds, deadline.remaining("the probe of new keys") - _MARGIN)
     url, region = _endpoint(config)
     session = botocore.httpsession.URLLib3Session(verify=config.aws_ca_bundle or True, timeout=5)  # type: ignore[arg-type]  # takes a path too
     known_in_a_row = 0
     while time.monotonic() < limit:
         try:
             response = session.send(_signed(credentials, url, region))
-        except botocore.exceptions.HTTPClientError as error:
+        except botocore.exceptions.BotoCoreError as error:
             logger.debug("probe: %s cannot be reached (%s); keys handed out unproven", url, type(error).__name__)
-            return credentials
+            return credentials, True
         text = response.text
         code = _CODE.search(text)
         refused = code.group(1) if code else ""
@@ -65,10 +68,10 @@ def wait_until_known(credentials: AWSCredentials, config: Config, deadline: Dead
                 credentials = dataclasses.replace(credentials, account_id=account.group(1))
         logger.debug("probe: HTTP %d %s, known %d times", response.status_code, refused, known_in_a_row)
         if known_in_a_row == SUCCESSES:
-            return credentials
+            return credentials, True
         time.sleep(_PAUSE)
-    logger.debug("probe: AWS did not know the keys within %g s; handed out unproven", config.vault_aws_probe)
-    return credentials
+    logger.debug("probe: AWS did not know the keys in time")
+    return credentials, False
 
 
 def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:

@@ -7,6 +7,7 @@ so one profile serves both: this provider where it is installed, the ``credentia
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,17 +19,23 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 
-from vault_credential_process import auth
+from vault_credential_process import auth, cache
 from vault_credential_process.config import Config, Profile
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
 from vault_credential_process.expiry import refresh_windows
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
 
+# A program that sets up no logging must not find our warnings on its stderr.
+logging.getLogger("vault_credential_process").addHandler(logging.NullHandler())
+
 _registration = threading.Lock()
 
 METHOD = "vault"
 """The name under which botocore's chain knows the provider, and ``credentials.method`` of what it yields."""
+
+_OF_OTHERS = frozenset({"credential_process", "aws_access_key_id"})
+"""Keys of a profile that get credentials elsewhere, and come after us in botocore's chain."""
 
 
 class VaultCredentials(botocore.credentials.RefreshableCredentials):
@@ -71,6 +78,15 @@ class VaultCredentials(botocore.credentials.RefreshableCredentials):
         }
 
 
+def fetcher_of(config: Config) -> Fetcher:
+    """Return a fetcher for a program: what it keeps lies in the memory of the process, unless another cache is named.
+
+    :raises ConfigurationError: when no role is configured, or the named cache cannot be used.
+    """
+    named = config.vault_aws_cache
+    return Fetcher(config, cache=cache.choose(named, os.environ) if named and named != "memory" else cache.of_process())
+
+
 def _fetch(fetcher: Fetcher) -> AWSCredentials:
     try:
         return fetcher.fetch()
@@ -111,7 +127,7 @@ class VaultProvider(botocore.credentials.CredentialProvider):
         """
         try:
             config = self._config()
-            return None if config is None else VaultCredentials(Fetcher(config, keep=True))
+            return None if config is None else VaultCredentials(fetcher_of(config))
         except VaultCredentialError as error:
             raise _as_botocore(error) from error
 
@@ -121,7 +137,7 @@ class VaultProvider(botocore.credentials.CredentialProvider):
         keys = self.session.full_config.get("profiles", {}).get(name)
         in_profile = keys is not None and "vault_aws_role" in keys
         exported = not named and bool(os.environ.get("BAO_AWS_ROLE") or os.environ.get("VAULT_AWS_ROLE"))
-        elsewhere = keys is not None and "credential_process" in keys
+        elsewhere = keys is not None and not _OF_OTHERS.isdisjoint(keys)
         if not (in_profile or self._settings.get("vault_aws_role") or (exported and not elsewhere)):
             return None
         profile = Profile(name, keys) if keys is not None else None
@@ -201,15 +217,15 @@ def _with_vault(
     chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, settings: dict[str, Any]
 ) -> botocore.credentials.CredentialResolver:
     """Put the provider before botocore's process provider, in the chain and in that of source profiles."""
-    if any(provider.METHOD == METHOD for provider in chain.providers):
-        return chain
     chain.insert_before("custom-process", VaultProvider(session, **settings))
-    _serve_source_profiles(chain, session)
+    _serve_source_profiles(chain, session, settings)
     return chain
 
 
-def _serve_source_profiles(chain: botocore.credentials.CredentialResolver, session: botocore.session.Session) -> None:
-    """Let ``source_profile`` name a profile of ours.
+def _serve_source_profiles(
+    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, settings: dict[str, Any]
+) -> None:
+    """Let ``source_profile`` name a profile of ours; the session's settings hold for it.
 
     botocore builds a chain for the source profile with a builder that it keeps to itself; where that is not to be
     found, such a profile still resolves through its ``credential_process`` line.
@@ -222,8 +238,9 @@ def _serve_source_profiles(chain: botocore.credentials.CredentialResolver, sessi
 
     def providers(profile_name: str, disable_env_vars: bool = False) -> list[Any]:
         found = list(original(profile_name, disable_env_vars=disable_env_vars))
-        place = next((i for i, p in enumerate(found) if p.METHOD == "custom-process"), len(found))
-        found.insert(place, VaultProvider(session, profile_name=profile_name))
+        if "vault_aws_role" in session.full_config.get("profiles", {}).get(profile_name, {}):
+            place = next((i for i, p in enumerate(found) if p.METHOD == "custom-process"), len(found))
+            found.insert(place, VaultProvider(session, profile_name=profile_name, **settings))
         return found
 
     builder.providers = providers

@@ -19,7 +19,18 @@ from vault_credential_process.models import Option, VaultToken, options_of
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
 
-__all__ = ["ENTRY_POINTS", "METHODS", "AuthMethod", "candidates", "configure", "find", "login", "options"]
+__all__ = [
+    "ENTRY_POINTS",
+    "METHODS",
+    "AuthMethod",
+    "candidates",
+    "choose",
+    "configure",
+    "find",
+    "login",
+    "options",
+    "watched",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -78,32 +89,46 @@ def options(name: str | None = None) -> tuple[Option, ...]:
     return tuple(declared for owner in owners for declared in options_of(owner))
 
 
-def login(config: Config, vault: Vault) -> VaultToken:
-    """Log in with the configured method, or with the first that ``auto`` finds something to try for.
+def choose(config: Config) -> AuthMethod:
+    """Return the configured method, or the first for which ``auto`` finds something to try.
 
     :raises AuthUnavailable: when no method has anything to try; the message lists each with its reason.
-    :raises AuthenticationError: when Vault refuses, or gives a token of a single use: on its last use Vault keeps
-        the credentials back, after it has made them.
+    :raises ConfigurationError: when something that was configured is missing or malformed.
     """
     absent: list[str] = []
     for method in candidates(config):
         try:
-            token = method.login(vault)
+            method.identity()
         except AuthUnavailable as error:
             logger.debug("auth method %s: absent: %s", method.name, error)
             absent.append(f"{method.name}: {error}")
         else:
-            logger.debug("auth method %s: used", method.name)
-            if token.uses_left is not None and token.uses_left < 2:
-                raise AuthenticationError(
-                    f"{config.vault_addr}/v1/auth/{method.mount}: the login gave a token of one use, and on its last "
-                    "use Vault keeps the credentials back; set token_num_uses to 0, or to 2 or more"
-                )
-            return token
+            logger.debug("auth method %s: chosen", method.name)
+            return method
     raise AuthUnavailable(
         f"no way to log in to {config.vault_addr} ({'; '.join(absent)}); set vault_auth_method and its options, "
         "or VAULT_TOKEN"
     )
+
+
+def login(method: AuthMethod, vault: Vault) -> VaultToken:
+    """Log in with a method.
+
+    :raises AuthenticationError: when Vault refuses, or gives a token of a single use: on its last use Vault keeps
+        the credentials back, after it has made them.
+    """
+    token = method.login(vault)
+    if token.uses_left is not None and token.uses_left < 2:
+        raise AuthenticationError(
+            f"{vault.config.vault_addr}/v1/auth/{method.mount}: the login gave a token of one use, and on its last "
+            "use Vault keeps the credentials back; set token_num_uses to 0, or to 2 or more"
+        )
+    return token
+
+
+def watched(config: Config) -> tuple[str, ...]:
+    """Return the files that decide which method is chosen and as whom it logs in."""
+    return tuple(path for method in candidates(config) for path in method.watched())
 
 
 def candidates(config: Config) -> Iterator[AuthMethod]:

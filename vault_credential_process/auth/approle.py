@@ -12,7 +12,7 @@ from vault_credential_process import sources
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import require
 from vault_credential_process.errors import AuthUnavailable
-from vault_credential_process.models import VaultToken, option, options_of
+from vault_credential_process.models import Identity, VaultToken, option, options_of
 from vault_credential_process.parsers import parse_path
 
 if TYPE_CHECKING:
@@ -41,14 +41,18 @@ class AppRole(AuthMethod):
     )
     vault_secret_id: str | None = option("VAULT_SECRET_ID", secret=True, help="the Secret ID itself")
 
+    def identity(self) -> Identity:
+        """Return the Role ID, and the Secret ID as a secret: whoever has another one may be somebody else."""
+        role_id, secret_id, _ = self._found()
+        return Identity((self.name, self.mount, role_id), (secret_id,) if secret_id else ())
+
+    def watched(self) -> tuple[str, ...]:
+        return (self.vault_secret_id_file,) if self.vault_secret_id_file else ()
+
     def login(self, vault: Vault) -> VaultToken:
         """Log in at ``auth/<mount>/login``."""
-        secret_id, origin = self._secret_id()
-        if self.vault_role_id is None:
-            if secret_id is None:
-                raise AuthUnavailable("vault_role_id is not set")
-            raise require(self.config, "vault_role_id", options_of(type(self)))
-        body = {"role_id": self.vault_role_id}
+        role_id, secret_id, origin = self._found()
+        body = {"role_id": role_id}
         remedy = f"check vault_role_id (from {self.config.origin('vault_role_id')})"
         if secret_id is None:
             remedy += ", and set vault_secret_id_file or VAULT_SECRET_ID if the role binds a Secret ID"
@@ -63,6 +67,15 @@ class AppRole(AuthMethod):
         return vault.login(
             f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=[secret_id] if secret_id else []
         )
+
+    def _found(self) -> tuple[str, str | None, str]:
+        """Return Role ID, Secret ID, and where the latter was found."""
+        secret_id, origin = self._secret_id()
+        if self.vault_role_id is None:
+            if secret_id is None:
+                raise AuthUnavailable("vault_role_id is not set")
+            raise require(self.config, "vault_role_id", options_of(type(self)))
+        return self.vault_role_id, secret_id, origin
 
     def _secret_id(self) -> tuple[str | None, str]:
         """Return the Secret ID and where it was found."""

@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process.config import Config
-from vault_credential_process.models import VaultToken, options_of
+from vault_credential_process.models import Identity, VaultToken, options_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,11 +45,26 @@ class AuthMethod(abc.ABC):
         return self.config.vault_auth_mount or self.default_mount
 
     @abc.abstractmethod
-    def login(self, vault: Vault) -> VaultToken:
-        """Log in and return the token.
+    def identity(self) -> Identity:
+        """Return whom a login would log in as; answers are kept apart by it. Nothing is asked of Vault.
 
         :raises AuthUnavailable: when there is nothing to try here, with the reason: absent is not broken, and
             ``auto`` goes on to the next method. Never raised once something was found.
+        :raises ConfigurationError: when something that was configured is missing or malformed.
+        """
+
+    def watched(self) -> tuple[str, ...]:
+        """Return the files whose change makes another identity, whether they exist or not.
+
+        A proof that rotates by itself (a projected token, a certificate) is not one of them.
+        """
+        return ()
+
+    @abc.abstractmethod
+    def login(self, vault: Vault) -> VaultToken:
+        """Log in and return the token.
+
+        :raises AuthUnavailable: as :meth:`identity` does.
         :raises AuthenticationError: when Vault refuses.
         :raises ConfigurationError: when something that was configured is missing or malformed.
         """

@@ -17,7 +17,7 @@ from vault_credential_process.errors import (
     ConfigurationError,
     PermissionDeniedError,
 )
-from vault_credential_process.models import VaultToken, option
+from vault_credential_process.models import Identity, VaultToken, option
 from vault_credential_process.parsers import parse_path
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ class Token(AuthMethod):
     )
     vault_token: str | None = option("VAULT_TOKEN", secret=True, help="the Vault token itself")
 
+    def identity(self) -> Identity:
+        """Return the token as a secret: it is all that tells who we are."""
+        return Identity((self.name,), (self._find()[0],))
+
+    def watched(self) -> tuple[str, ...]:
+        return (self.vault_token_file or os.path.expanduser(DEFAULT_FILE),)
+
     def login(self, vault: Vault) -> VaultToken:
         """Look the token up once, before it is used, so that its life and its uses are known.
 
@@ -63,8 +70,8 @@ class Token(AuthMethod):
             )
         if token.uses_left is not None and token.uses_left < 2:
             raise AuthenticationError(
-                f"the token from {origin} has {token.uses_left} uses left; reading credentials wants two: with the "
-                "last one Vault revokes them at once; get a token with more uses, or without a limit"
+                f"the token from {origin} has {token.uses_left} uses left; reading credentials wants two: "
+                "with the last one Vault revokes them at once; get a token with more uses, or without a limit"
             )
         return token
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault_credential_process.fastpath import Ticket
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
@@ -13,18 +19,22 @@ BUG = 70
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes one line on stderr here and nowhere else."""
-    from vault_credential_process.cli import parser
-    from vault_credential_process.errors import VaultCredentialError
-
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    place = None
     try:
-        return parser.run(sys.argv[1:] if argv is None else argv)
-    except VaultCredentialError as error:
-        complain(str(error))
-        return error.exit_code
+        if arguments[:1] == ["get"] and sys.stdout is not None:
+            from vault_credential_process import fastpath
+
+            place = fastpath.ticket(arguments[1:], os.environ)
+            code = None if place is None else fastpath.serve(place)
+            if code is not None:
+                return code
+        return _run(arguments, place)
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
+        abandon_stdout()
         complain("nobody reads the output")
         return BUG
     except Exception as error:
@@ -37,10 +47,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BUG
 
 
+def _run(arguments: list[str], place: Ticket | None) -> int:
+    """Run a command that has to be looked at; word of its failure is left for those who wait at the quick key."""
+    from vault_credential_process.errors import VaultCredentialError
+
+    try:
+        from vault_credential_process.cli import parser
+
+        return parser.run(arguments, place)
+    except VaultCredentialError as error:
+        if place is not None:
+            place.fail(error.exit_code, str(error))
+        complain(str(error))
+        return error.exit_code
+
+
 def complain(message: str) -> None:
     """Write one line to stderr, if there is one to write to."""
     try:
         sys.stderr.write(f"vault-credential-process: {message}\n")
         sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def abandon_stdout() -> None:
+    """Point a stdout that cannot be written at nothing, or the interpreter's own flush at exit complains once more."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError, AttributeError):
         pass

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
+import warnings
 
 from vault_credential_process.errors import ConfigurationError
 
@@ -22,14 +25,19 @@ def add_options(to: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; a termination signal ends it as Ctrl-C does, so that nothing is left behind."""
     try:
-        from vault_credential_process.demo import tour
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # moto has a warning of its own for what is missing
+            from vault_credential_process.demo import server, tour
+        engine = server.find_engine(os.environ)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise ConfigurationError(f'the demo needs {error.name}; pip install "vault-credential-process[demo]"') from None
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
-        tour.run(_say, keep=arguments.keep, command=_own_command())
+        tour.run(_say, engine=engine, keep=arguments.keep, command=_own_command())
     except tour.TourFailed as error:
         sys.stderr.write(f"vault-credential-process: the demo failed: {error}\n")
         return 1
@@ -45,6 +53,5 @@ def _own_command() -> str:
     """Return this program as it belongs into a profile: by its absolute path, never by a shim."""
     beside = os.path.join(os.path.dirname(sys.executable), "vault-credential-process")
     installed = beside if os.access(beside, os.X_OK) else shutil.which("vault-credential-process")
-    if installed:
-        return installed
-    return f"{sys.executable} -m vault_credential_process"
+    words = [installed] if installed else [sys.executable, "-m", "vault_credential_process"]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import threading
+import time
 
-from vault_credential_process.cli import complain, parser
-from vault_credential_process.errors import DeadlineError
-from vault_credential_process.fetcher import Fetcher
+from vault_credential_process import auth, cache
+from vault_credential_process.cache.runtime import Runtime
+from vault_credential_process.cli import abandon_stdout, complain, parser
+from vault_credential_process.config import Config, config_path
+from vault_credential_process.errors import DeadlineError, VaultCredentialError
+from vault_credential_process.fastpath import Ticket
+from vault_credential_process.fetcher import Fetched, Fetcher
 from vault_credential_process.process import document
+
+logger = logging.getLogger(__name__)
 
 _GRACE = 1.0
 """Seconds past the deadline after which a call that still waits, in a name server say, is ended from outside."""
@@ -23,13 +31,57 @@ def add_options(to: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch and print."""
+    """Fetch and print.
+
+    :raises VaultCredentialError: when the document cannot be printed; before anything is asked for if that is known.
+    """
+    if sys.stdout is None:
+        raise _unread("closed")
     config = parser.configuration(arguments)
-    with _Watchdog(config.vault_aws_timeout + _GRACE):
-        credentials = Fetcher(config).fetch()
-    sys.stdout.buffer.write(document(credentials))
-    sys.stdout.buffer.flush()
+    backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
+    place: Ticket | None = arguments.place
+    if place is not None:
+        if isinstance(backend, Runtime) and backend.directory == place.directory:
+            place.tell_deadline(config.vault_aws_timeout)
+        else:
+            place.stand_aside()
+            place = None
+    waited = place.waited if place is not None else 0.0
+    with _Watchdog(config.vault_aws_timeout + _GRACE - waited):
+        fetched = Fetcher(config, cache=backend).fetched(waited=waited)
+    line = document(fetched.credentials)
+    if place is not None and not arguments.verbose and not arguments.log_file:
+        _leave(place, config, fetched, line)
+    try:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        abandon_stdout()
+        raise _unread(error.strerror) from None
     return 0
+
+
+def _leave(place: Ticket, config: Config, fetched: Fetched, line: bytes) -> None:
+    """Leave the document where the next call finds it first.
+
+    Not for a method of another package: only it knows what its identity depends on.
+    """
+    if fetched.good_until <= time.time() or config.vault_auth_method not in {"auto", *auth.METHODS}:
+        return
+    try:
+        place.store(
+            line,
+            good_from=fetched.credentials.issued,
+            good_until=fetched.good_until,
+            entry=fetched.key,
+            watched=[config_path(os.environ), *auth.watched(config)],
+        )
+    except OSError as error:
+        logger.warning("%s: %s; no quick answer is kept", place.directory, error.strerror)
+
+
+def _unread(reason: str | None) -> VaultCredentialError:
+    return VaultCredentialError(f"stdout: {reason}; nobody receives the credentials; check who runs this command")
 
 
 class _Watchdog:

@@ -20,6 +20,7 @@ def set_up(*, verbose: bool, file: str | None) -> None:
     root = logging.getLogger("vault_credential_process")
     root.propagate = False
     root.handlers[:] = [logging.NullHandler()]
+    logging.raiseExceptions = False  # a full disk under the log must not put a traceback on stderr
     if verbose:
         _add(root, logging.StreamHandler(sys.stderr))
     if file:

@@ -11,11 +11,14 @@ from typing import Any, NoReturn
 from vault_credential_process import auth
 from vault_credential_process.cli import logs
 from vault_credential_process.config import Config, find_profile, profile_name
-from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.errors import ConfigurationError, one_line
+from vault_credential_process.fastpath import Ticket
 from vault_credential_process.models import Option, options_of
 
 COMMANDS = {
     "get": "print the credentials of a profile as the AWS credential_process contract wants them",
+    "status": "show what is held for a profile, without asking Vault",
+    "cache": "list what is held for all profiles, or forget it",
     "demo": "show it all on this machine: a real server, unmodified boto3, the aws command",
 }
 """Each command with its one-line help; the module of the same name in this package adds its options and runs it."""
@@ -28,17 +31,26 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigurationError(f"{message}; see {self.prog} --help")
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse the arguments and run the command they name."""
+def run(argv: Sequence[str], place: Ticket | None = None) -> int:
+    """Parse the arguments and run the command they name; ``place`` is where ``get`` leaves its quick answer."""
     parser, subparsers = _parser()
     named = next((word for word in argv if word in COMMANDS), None)
     if named:
         module = importlib.import_module(f"vault_credential_process.cli.{named}")
         module.add_options(subparsers[named])
-    arguments = parser.parse_args(list(argv))
+    arguments, unknown = parser.parse_known_args(list(argv), argparse.Namespace(place=place))
+    if unknown:
+        raise _unknown(unknown)
     logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
     code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
     return code
+
+
+def _unknown(words: Sequence[str]) -> ConfigurationError:
+    """Return the error for words that no flag takes; only flags are repeated, for the others may be a secret."""
+    flags = [one_line(word.partition("=")[0]) for word in words if word.startswith("-")]
+    what = f"no such flag: {', '.join(flags)}" if flags else "an argument that belongs to no flag"
+    return ConfigurationError(f"{what}; see vault-credential-process --help")
 
 
 def _parser() -> tuple[_Parser, dict[str, _Parser]]:
@@ -64,6 +76,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add ``--profile`` and a flag for each setting that may be given on the command line."""
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS config file (AWS_PROFILE)")
+    parser.add_argument(
+        "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
+    )
     _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
     for name in auth.METHODS:
         method = auth.find(name)

@@ -1,0 +1,117 @@
+"""``cache``: show what is held, and forget it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from vault_credential_process import cache
+from vault_credential_process.cache import CacheBackend
+from vault_credential_process.cache.entry import Entry, TokenEntry
+from vault_credential_process.cli import parser
+from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.expiry import format_timestamp
+from vault_credential_process.fetcher import Fetcher
+
+
+def add_options(to: argparse.ArgumentParser) -> None:
+    """Add ``list`` and ``clear`` with their flags."""
+    to.epilog = "example: vault-credential-process cache clear --profile webapp --revoke"
+    to.add_argument("action", choices=("list", "clear"), help="list: what is held, no secrets; clear: forget it")
+    to.add_argument("--json", action="store_true", help="list: as JSON, for programs")
+    to.add_argument(
+        "--revoke", action="store_true", help="clear: also end the profile's Vault token, and IAM users with it"
+    )
+    parser.add_settings(to)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List or clear."""
+    config = parser.configuration(arguments)
+    backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
+    if arguments.action == "list":
+        rows = list(held(backend, time.time()))
+        text = json.dumps(rows, indent=2) if arguments.json else _table(backend, rows)
+        sys.stdout.write(text + "\n")
+        return 0
+    if config.profile is None and not config.vault_aws_role:
+        if arguments.revoke:
+            raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
+        keys = list(backend.keys())
+        for key in keys:
+            backend.delete(key)
+        sys.stdout.write(f"forgot {len(keys)} entries of the {backend.name} cache\n")
+        return 0
+    for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke):
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
+    """Yield a description of each entry, without any secret."""
+    for key in sorted(backend.keys()):
+        content = backend.get(key)
+        entry = Entry.load(content, now)
+        kept = TokenEntry.load(content)
+        if entry is not None:
+            yield described(entry, now)
+        elif kept is not None:
+            left = kept.token.seconds_left(now)
+            yield {
+                "kind": "token",
+                "profile": kept.profile,
+                "path": kept.path,
+                "vault_addr": kept.vault_addr,
+                "type": kept.token.token_type,
+                "expires": format_timestamp(kept.token.expiry) if kept.token.expiry is not None else None,
+                "seconds_left": max(0, int(left)) if kept.token.expiry is not None else None,
+                "lease_id": None,
+                "last_failure": None,
+            }
+
+
+def described(entry: Entry, now: float) -> dict[str, Any]:
+    """Return what people and programs may know of kept credentials."""
+    credentials = entry.credentials
+    return {
+        "kind": "credentials",
+        "profile": entry.profile,
+        "path": entry.aws_path,
+        "vault_addr": entry.vault_addr,
+        "type": credentials.credential_type,
+        "expires": format_timestamp(credentials.expiry),
+        "seconds_left": max(0, int(credentials.seconds_left(now))),
+        "lease_id": credentials.lease_id or None,
+        "last_failure": entry.failure,
+    }
+
+
+def _table(backend: CacheBackend, rows: list[dict[str, Any]]) -> str:
+    lines = [f"{backend.name} cache: {backend.reason}"]
+    if not rows:
+        return "\n".join([*lines, "nothing is held"])
+    cells = [["PROFILE", "PATH", "VAULT", "TYPE", "EXPIRES", "LEASE"]]
+    for row in rows:
+        kind = row["type"] if row["kind"] == "credentials" else f"{row['type']} token"
+        cells.append(
+            [
+                row["profile"] or "-",
+                row["path"],
+                row["vault_addr"],
+                kind,
+                row["expires"] or "never",
+                row["lease_id"] or "-",
+            ]
+        )
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    for number, line in enumerate(cells):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        failure = rows[number - 1]["last_failure"] if number else None
+        if failure:
+            lines.append(f"    last failure: {failure}")
+    return "\n".join(lines)

@@ -1,0 +1,44 @@
+"""``status``: what is held for one profile."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from vault_credential_process import cache
+from vault_credential_process.cli import parser
+from vault_credential_process.cli.cache import described
+from vault_credential_process.fetcher import Fetcher
+
+
+def add_options(to: argparse.ArgumentParser) -> None:
+    """Add the flags of every setting."""
+    to.epilog = "example: vault-credential-process status --profile webapp --json"
+    to.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.add_settings(to)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the entry of the profile; nothing is asked of Vault."""
+    config = parser.configuration(arguments)
+    backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
+    entry = Fetcher(config, cache=backend).peek()
+    now = time.time()
+    found: dict[str, Any] = {"held": entry is not None and entry.credentials.seconds_left(now) > 0}
+    if entry is not None:
+        found |= described(entry, now)
+    found |= {"cache": backend.name, "cache_reason": backend.reason}
+    if arguments.json:
+        text = json.dumps(found, indent=2)
+    elif not found["held"]:
+        text = f"nothing is held for {config.aws_path} at {config.vault_addr} ({backend.name} cache: {backend.reason})"
+    else:
+        text = f"{found['path']} at {found['vault_addr']}: {found['type']}, {found['seconds_left']} s left"
+        text += f", until {found['expires']}" + (f", lease {found['lease_id']}" if found["lease_id"] else "")
+        text += f"\nlast failure: {found['last_failure']}" if found["last_failure"] else ""
+    sys.stdout.write(text + "\n")
+    return 0
