@@ -6,6 +6,7 @@ What moto leaves out, the end of credentials, is added in front of it.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -14,9 +15,12 @@ from typing import Any
 
 import boto3
 import botocore.config
+import botocore.session
 import requests
 import werkzeug.serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+
+from vault_credential_process.demo.server import DIRECTLY
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -29,6 +33,12 @@ POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*
 TRUST = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}'
 _ENGINE_POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:*","sts:*"],"Resource":"*"}]}'
 _CREDENTIAL = re.compile(r"Credential=([A-Z0-9]{16,128})/")
+_NOTHING_OF_OURS: Any = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+"""Session variables of an administrator who knows neither the user's profile nor the user's AWS files."""
 _EXPIRED = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{open}<Code>ExpiredToken</Code>'
     "<Message>The provided token has expired.</Message>{close}<RequestId>EXAMPLE</RequestId></{root}>"
@@ -69,13 +79,15 @@ class LocalAWS:
     def client(self, service: str, **keys: str) -> Any:
         """Return a client of the administrator, or of whoever the keys belong to."""
         keys = keys or {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "EXAMPLE"}
-        style = botocore.config.Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-        session: Any = boto3.session.Session()
+        style = botocore.config.Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, proxies={})
+        session: Any = boto3.session.Session(botocore_session=botocore.session.Session(session_vars=_NOTHING_OF_OURS))
         return session.client(service, region_name=REGION, endpoint_url=self.endpoint, config=style, **keys)
 
     def check(self, on: bool) -> None:
         """Turn moto's checks on or, to administrate, off."""
-        answer = requests.post(f"{self.endpoint}/moto-api/reset-auth", data="0" if on else "inf", timeout=10)
+        answer = requests.post(
+            f"{self.endpoint}/moto-api/reset-auth", data="0" if on else "inf", timeout=10, proxies=DIRECTLY
+        )
         answer.raise_for_status()
 
     def assume_role(self, seconds: int = 900, name: str = "demo") -> dict[str, str]:

@@ -19,6 +19,9 @@ import requests
 PLUGIN = "openbao-plugin-secrets-aws"
 AUTH_PLUGIN = "openbao-plugin-auth-aws"
 
+DIRECTLY = {"no_proxy": "127.0.0.1"}
+"""``proxies`` of a request to this machine: a proxy that the environment names cannot reach it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Engine:
@@ -128,7 +131,7 @@ class VaultServer:
             if self._process is None or self._process.poll() is not None:
                 break
             try:
-                requests.get(f"{self.address}/v1/sys/seal-status", timeout=2, verify=False)  # noqa: S501 - own server
+                requests.get(f"{self.address}/v1/sys/seal-status", timeout=2, verify=False, proxies=DIRECTLY)  # noqa: S501
             except requests.RequestException:
                 time.sleep(0.05)
             else:
@@ -147,6 +150,7 @@ class VaultServer:
             headers={"X-Vault-Token": token or self.root_token} if token or self.root_token else {},
             timeout=30,
             verify=False,  # noqa: S501 - our own server, made a moment ago
+            proxies=DIRECTLY,
         )
         if not response.ok:
             raise requests.HTTPError(f"{method} {path}: {response.status_code} {response.text}", response=response)
@@ -161,7 +165,7 @@ class VaultServer:
         self.call("PUT", "sys/unseal", {"key": self._unseal_key})
         limit = time.monotonic() + 20
         while time.monotonic() < limit:
-            health = requests.get(f"{self.address}/v1/sys/health", timeout=5, verify=False)  # noqa: S501
+            health = requests.get(f"{self.address}/v1/sys/health", timeout=5, verify=False, proxies=DIRECTLY)  # noqa: S501
             if health.status_code == 200:
                 return
             time.sleep(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator
 
 from vault_credential_process.demo.aws import LocalAWS
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory, Renewer, write_private
-from vault_credential_process.demo.server import VaultServer, find_engine
+from vault_credential_process.demo.server import Engine, VaultServer
+from vault_credential_process.errors import one_line
 
 LEASE = 6
 """Seconds that the credentials of the second part live, so that a refresh can be watched."""
@@ -28,15 +30,15 @@ class TourFailed(Exception):  # noqa: N818 - not an error of the package: the de
     """A step did not do what it should; the text is what it printed."""
 
 
-def run(say: Say, *, keep: bool, command: str) -> None:
+def run(say: Say, *, engine: Engine, keep: bool, command: str) -> None:
     """Run the demo. ``command`` is the helper as it stands in the profile.
 
-    :raises TourFailed: when a program that should have listed a bucket did not.
+    :raises TourFailed: when the server does not start, or a program that should have listed a bucket did not.
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-credential-process-")))
-        laboratory = _start(say, stack, directory)
+        laboratory = _start(say, stack, engine, directory)
         settings = _set_up(say, stack, laboratory)
         config = _write_config(say, laboratory, settings, command)
         _run_programs(say, config)
@@ -46,11 +48,14 @@ def run(say: Say, *, keep: bool, command: str) -> None:
         say("Stopping both servers and removing every file.")
 
 
-def _start(say: Say, stack: contextlib.ExitStack, directory: pathlib.Path) -> Laboratory:
+def _start(say: Say, stack: contextlib.ExitStack, engine: Engine, directory: pathlib.Path) -> Laboratory:
     say("1. Starting a real server and an AWS of our own, on free ports of 127.0.0.1")
-    engine = find_engine(os.environ)
-    server = stack.enter_context(VaultServer(engine))
     cloud = stack.enter_context(LocalAWS())
+    try:
+        server = stack.enter_context(VaultServer(engine))
+        laboratory = Laboratory(server, cloud, directory)
+    except (OSError, RuntimeError) as error:
+        raise TourFailed(f"{engine.description}: {one_line(str(error))}") from None
     say(f"   server:  {server.address}  ({pathlib.Path(engine.binary).name}, in memory)")
     say(f"   AWS:     {cloud.endpoint}  (moto: STS, IAM and S3, with its checks of keys and policies on)")
     say(f"   engine:  {engine.description}")
@@ -58,7 +63,7 @@ def _start(say: Say, stack: contextlib.ExitStack, directory: pathlib.Path) -> La
         say("            It answers at the same paths, with STS credentials that the demo writes anew before they end:")
         say("            you see a refresh, but not Vault ending a lease. For the real engine, have vault on PATH, or")
         say("            name a directory with OpenBao's AWS plugin in AWS_ENGINE_PLUGIN_DIR.")
-    return Laboratory(server, cloud, directory)
+    return laboratory
 
 
 def _set_up(say: Say, stack: contextlib.ExitStack, laboratory: Laboratory) -> dict[str, str]:
@@ -95,8 +100,8 @@ def _write_config(say: Say, laboratory: Laboratory, settings: dict[str, str], co
 
 
 def _run_programs(say: Say, config: pathlib.Path) -> None:
-    environ = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "VAULT_", "BAO_"))}
-    environ |= {"AWS_CONFIG_FILE": str(config), "AWS_PROFILE": "webapp", "AWS_EC2_METADATA_DISABLED": "true"}
+    environ = {n: v for n, v in os.environ.items() if not _is_foreign(n)}
+    environ |= {**_variables(config), "AWS_EC2_METADATA_DISABLED": "true"}
     say("4. An unmodified boto3 program, which knows only AWS_PROFILE and AWS_CONFIG_FILE")
     _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py")], environ)
     aws = shutil.which("aws")
@@ -110,6 +115,20 @@ def _run_programs(say: Say, config: pathlib.Path) -> None:
     _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py"), str(LEASE)], environ)
     say("7. Once more, in the process: install() is the one line that was added, no subprocess is run")
     _show(say, [sys.executable, str(_PROGRAMS / "list_buckets_in_process.py"), str(LEASE)], environ)
+
+
+def _variables(config: pathlib.Path) -> dict[str, str]:
+    """Return what a program is told; the user's own credentials file might have keys for a profile of this name."""
+    return {
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(config.with_name("no-credentials")),
+        "AWS_PROFILE": "webapp",
+    }
+
+
+def _is_foreign(name: str) -> bool:
+    """Tell whether a variable would lead a program elsewhere than to the demo: to an account, a server, a proxy."""
+    return name.startswith(("AWS_", "VAULT_", "BAO_")) or name.lower().endswith("_proxy")
 
 
 def _show(say: Say, arguments: list[str], environ: dict[str, str]) -> None:
@@ -152,13 +171,17 @@ def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:
     """Keep everything up until it is interrupted."""
     address, token = laboratory.server.address, laboratory.directory / "root-token"
     write_private(token, laboratory.server.root_token + "\n")
-    say("")
-    say("Everything stays up until you press Ctrl-C. To play with it, in another shell:")
-    say("")
-    say(f"export AWS_CONFIG_FILE={config} AWS_PROFILE=webapp")
-    say(f"export VAULT_ADDR={address} BAO_ADDR={address}")
-    say(f"export VAULT_TOKEN=$(cat {token}) BAO_TOKEN=$(cat {token})   # the administrator's, for vault or bao")
-    say("")
     with contextlib.suppress(KeyboardInterrupt):
+        say("")
+        say("Everything stays up until you press Ctrl-C. To play with it, in another shell:")
+        say("")
+        foreign = sorted(filter(_is_foreign, os.environ))
+        if foreign:
+            say(f"unset {' '.join(foreign)}")
+        say("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in _variables(config).items()))
+        say(f"export VAULT_ADDR={address} BAO_ADDR={address}")
+        read = f"$(cat {shlex.quote(str(token))})"
+        say(f"export VAULT_TOKEN={read} BAO_TOKEN={read}   # the administrator's, for vault or bao")
+        say("")
         while True:
             time.sleep(3600)
