@@ -69,6 +69,11 @@ def looked_up_token(answer: Answer, value: str) -> VaultToken:
     )
 
 
+def lease_duration(answer: Answer) -> float:
+    """Return the seconds that a lease lives, counted from when it was asked for; 0 where the answer does not say."""
+    return _number(answer.body.get("lease_duration")) or 0.0
+
+
 def aws_credentials(
     answer: Answer, where: str, *, token: VaultToken, static: bool, static_interval: float
 ) -> AWSCredentials:
@@ -87,7 +92,7 @@ def aws_credentials(
             f"{where}: the answer holds no access_key and secret_key; is vault_aws_mount an AWS secrets engine?"
         )
     session_token = data.get("session_token") or data.get("security_token") or None
-    lease_duration = _number(answer.body.get("lease_duration")) or 0.0
+    duration = lease_duration(answer)
     kind: CredentialType
     if static:
         kind = "static"
@@ -102,7 +107,7 @@ def aws_credentials(
         end = expiry.sts_expiry(
             asked_at=answer.asked_at,
             age=answer.age,
-            lease_duration=lease_duration,
+            lease_duration=duration,
             data_ttl=_number(data.get("ttl")),
         )
     else:
@@ -115,7 +120,7 @@ def aws_credentials(
         end = expiry.iam_user_expiry(
             asked_at=answer.asked_at,
             age=answer.age,
-            lease_duration=lease_duration,
+            lease_duration=duration,
             token_expiry=token.expiry,
             fallback=static_interval,
         )

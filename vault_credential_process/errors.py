@@ -58,6 +58,12 @@ class DeadlineError(VaultCredentialError):
     exit_code = 7
 
 
+def failure_of(exit_code: int, message: str) -> VaultCredentialError:
+    """Return the error of a class that is known by its exit code, as another process left word of it."""
+    found = (kind for kind in VaultCredentialError.__subclasses__() if kind.exit_code == exit_code)
+    return next(found, VaultCredentialError)(message)
+
+
 def one_line(text: str, *, secrets: Iterable[str | None] = (), limit: int = 300) -> str:
     """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

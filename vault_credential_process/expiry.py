@@ -136,10 +136,11 @@ def refresh_windows(life: float) -> tuple[float, float]:
 class Deadline:
     """The one time limit of a call, on the monotonic clock: lock, retries, login, read and probe share it."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic, *, already: float = 0.0) -> None:
+        """Begin now; ``already`` seconds of it have passed before."""
         self.seconds = seconds
         self._clock = clock
-        self._end = clock() + seconds
+        self._end = clock() + seconds - already
 
     def remaining(self, waiting_for: str) -> float:
         """Seconds left.
@@ -153,6 +154,10 @@ class Deadline:
                 "check that Vault answers, or raise vault_aws_timeout"
             )
         return left
+
+    def at_most(self, seconds: float) -> Deadline:
+        """Return a deadline that begins now, of so many seconds, but no later than this one."""
+        return Deadline(min(seconds, max(self._end - self._clock(), 0.0)), self._clock)
 
     def sleep(self, seconds: float, waiting_for: str) -> None:
         """Sleep, but never past the deadline.

@@ -168,6 +168,21 @@ class AWSCredentials:
         return self.expiry - now
 
 
+class Identity(NamedTuple):
+    """Whom an auth method logs in as, as far as it changes the answer.
+
+    ``parts`` are names: method, mount point, role or user. ``secrets`` are bytes that stand for an identity, a token
+    or a Secret ID; they enter keys as keyed hashes. Proofs that rotate by themselves enter neither.
+    """
+
+    parts: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show the names and hide the secrets."""
+        return f"Identity(parts={self.parts!r})"
+
+
 Clock = Callable[[], float]
 """Returns seconds since the epoch, UTC. Time is a parameter, so that no test has to sleep."""
 

@@ -21,7 +21,6 @@ from vault_credential_process.errors import (
 )
 from vault_credential_process.models import VaultToken
 
-
 _AWS_FAILURES = (
     "error assuming role:",
     "error generating sts keys:",
@@ -39,13 +38,14 @@ _AWS_FAILURES = (
 class Refusal:
     """An answer that is not a success: where it came from, its status, and the texts in its ``errors``.
 
-    ``errors`` is ``None`` when the body was not Vault's JSON: then a gateway spoke, not Vault.
+    ``errors`` is ``None`` when the body was not Vault's JSON: then a gateway spoke, not Vault. It is as the server
+    wrote it, what was sent to it included; :attr:`text` is what may be shown.
     """
 
     address: str
     path: str
     status: int
-    errors: tuple[str, ...] | None
+    errors: tuple[str, ...] | None = dataclasses.field(repr=False)
     secrets: Sequence[str] = dataclasses.field(default=(), repr=False)
 
     @property

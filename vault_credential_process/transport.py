@@ -7,10 +7,14 @@ hashicorp/vault (``ReadEnvironment``) and https://developer.hashicorp.com/vault/
 
 from __future__ import annotations
 
+import http.client
+import io
 import os
 import socket
 import ssl
+import time
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 import requests
@@ -18,6 +22,7 @@ import requests.adapters
 import requests.utils
 import urllib3
 import urllib3.connection
+import urllib3.connectionpool
 
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, UnreachableError, one_line
@@ -27,7 +32,12 @@ from vault_credential_process.parsers import is_loopback
 MAX_REPLY = 4 * 1024 * 1024
 """Bytes of the longest reply that is read; an answer with credentials has less than 8 KiB."""
 
+CONNECT_LIMIT = 10.0
+"""Seconds that one attempt to connect may take."""
+
 _CHUNK = 64 * 1024
+_ALERTS_ABOUT_US = ("alert certificate", "alert bad certificate", "alert unknown ca", "alert handshake failure")
+"""What OpenSSL reports where the server does not take the client's certificate, or wants one."""
 
 
 def base_url(config: Config) -> str:
@@ -42,7 +52,7 @@ def open_session(config: Config, deadline: Deadline | None) -> requests.Session:
 
     :raises ConfigurationError: when a TLS file is missing or is not what it should be.
     """
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.proxies = _proxies(config)
     adapter = _Adapter(config, deadline)
@@ -103,7 +113,7 @@ def _load(load: Any, key: str, what: str, **arguments: Any) -> None:
         raise ConfigurationError(f"{key}: {what}: {reason}; it must be an unencrypted PEM file") from None
     except OSError as error:
         raise ConfigurationError(f"{key}: {what}: {error.strerror or 'cannot be read'}") from None
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigurationError(f"{key}: {what}: not PEM") from None
 
 
@@ -131,7 +141,66 @@ def _proxies(config: Config) -> dict[str, str]:
     return dict(requests.utils.get_environ_proxies(config.vault_addr))
 
 
-class _UnixConnection(urllib3.connection.HTTPConnection):
+class _Session(requests.Session):
+    """A session that follows no redirect, whoever asks it to: the token would go along."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find none."""
+
+
+class _TimedStream(io.RawIOBase):
+    """A reply as it comes from the socket; all of it must be here before the socket's time-out has passed once."""
+
+    def __init__(self, sock: socket.socket, stream: io.RawIOBase) -> None:
+        self._sock = sock
+        self._stream = stream
+        limit = sock.gettimeout()
+        self._end = None if limit is None else time.monotonic() + limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._end is not None:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the reply is not complete in time")
+            self._sock.settimeout(left)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class _TimedReply(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
+        super().__init__(sock, *args, **keywords)
+        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach()))
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _TimedReply
+
+
+class _TLSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _TimedReply
+
+    def connect(self) -> None:
+        super().connect()
+        # Where verification is switched off, somebody wrote so; urllib3 would warn on stderr at every request.
+        self.is_verified = True
+
+
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _UnixConnection(_Connection):
     """An HTTP connection over a Unix socket: the listener of a Vault Agent or Proxy."""
 
     socket_path = ""
@@ -151,23 +220,44 @@ class _Adapter(requests.adapters.HTTPAdapter):
     """Our TLS settings, a limit on time and size for every reply, and sockets."""
 
     def __init__(self, config: Config, deadline: Deadline | None) -> None:
+        self._config = config
         self._deadline = deadline
-        self._request_limit = config.vault_client_timeout
         self._socket = config.vault_addr.removeprefix("unix://") if config.vault_addr.startswith("unix:") else None
-        self._tls: dict[str, Any] = {}
-        self._cert_reqs = "CERT_NONE" if config.vault_skip_verify else "CERT_REQUIRED"
-        if config.vault_addr.startswith("https:"):
-            self._tls["ssl_context"] = tls_context(config)
-            if config.vault_tls_server_name:
-                self._tls["server_hostname"] = config.vault_tls_server_name
-                self._tls["assert_hostname"] = False if config.vault_skip_verify else config.vault_tls_server_name
+        self._tls = self._tls_settings() if config.vault_addr.startswith("https:") else None
         super().__init__()
+
+    def _tls_settings(self) -> dict[str, Any]:
+        """Return what a pool must know. urllib3 sets ``cert_reqs`` on the context, so it is told what stands there."""
+        context = tls_context(self._config)
+        settings: dict[str, Any] = {"ssl_context": context, "cert_reqs": context.verify_mode}
+        if self._config.vault_tls_server_name:
+            settings["server_hostname"] = self._config.vault_tls_server_name
+        return settings
+
+    def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*args, **keywords)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **keywords)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        return manager
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {**self._tls, "cert_reqs": self._cert_reqs} if host["scheme"] == "https" else pool
+        if host["scheme"] != "https":
+            return host, pool
+        if self._tls is None:  # a plain http listener has redirected to TLS
+            self._tls = self._tls_settings()
+        return host, self._tls
+
+    def add_headers(self, request: requests.PreparedRequest, **keywords: Any) -> None:
+        """Write a namespace in UTF-8, as Go does; ``http.client`` would fail at what is not Latin-1."""
+        namespace = request.headers.get("X-Vault-Namespace")
+        if isinstance(namespace, str):
+            request.headers["X-Vault-Namespace"] = namespace.encode()  # type: ignore[assignment]
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave the pool alone: its context says all, and requests would add certifi's bundle to it."""
@@ -191,30 +281,37 @@ class _Adapter(requests.adapters.HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         del stream, timeout
-        path = urllib.parse.urlsplit(request.url or "").path
-        what = f"{request.method} {path}"
-        limits = [Deadline(self._request_limit)] + ([self._deadline] if self._deadline else [])
-        left = min(limit.remaining(what) for limit in limits)
-        response = super().send(
-            request, stream=True, timeout=(min(left, 10.0), left), verify=verify, cert=cert, proxies=proxies
-        )
-        body = bytearray()
+        what = f"{request.method} {urllib.parse.urlsplit(request.url or '').path}"
+        left = self._config.vault_client_timeout
+        if self._deadline is not None:
+            left = min(left, self._deadline.remaining(what))
+        limits = urllib3.Timeout(total=left, connect=min(left, CONNECT_LIMIT), read=left)
         try:
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):
-                body += chunk
-                if len(body) > MAX_REPLY:
-                    raise UnreachableError(
-                        f"{base_of(request.url)}: the reply to {what} is longer than {MAX_REPLY} bytes: "
-                        "that is not Vault; check vault_addr"
-                    )
-                for limit in limits:
-                    limit.remaining(what)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise requests.ConnectionError(error, request=request) from None
-        finally:
-            response.raw.close()
-        response._content = bytes(body)
+            response = super().send(request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies)  # type: ignore[arg-type]
+            response._content = _read(response, what)
+        except requests.RequestException:
+            if self._deadline is not None:
+                self._deadline.remaining(what)
+            raise
         return response
+
+
+def _read(response: requests.Response, what: str) -> bytes:
+    """Return the body of a reply, decompressed, and close the connection."""
+    body = bytearray()
+    try:
+        for chunk in response.raw.stream(_CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > MAX_REPLY:
+                raise UnreachableError(
+                    f"{base_of(response.url)}: the reply to {what} is longer than {MAX_REPLY} bytes: "
+                    "that is not Vault; check vault_addr"
+                )
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise requests.ConnectionError(error, request=response.request) from None
+    finally:
+        response.raw.close()
+    return bytes(body)
 
 
 def base_of(url: str | None) -> str:
@@ -225,12 +322,15 @@ def base_of(url: str | None) -> str:
 
 def was_sent(error: requests.RequestException) -> bool:
     """Tell whether any byte of the request may have reached the server; only if not, it may be sent again freely."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError)):
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
         return False
-    return not any(
-        isinstance(cause, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError))
-        for cause in _causes(error)
-    )
+    causes = _causes(error)
+    return not (_tunnel_refused(causes) or any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes))
+
+
+def _tunnel_refused(causes: Sequence[BaseException]) -> bool:
+    """Tell whether a proxy refused to connect us (the words are those of ``http.client``)."""
+    return any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
 
 
 def explain(error: requests.RequestException, config: Config, what: str) -> UnreachableError:
@@ -245,20 +345,27 @@ def explain(error: requests.RequestException, config: Config, what: str) -> Unre
         return UnreachableError(f"{address}: TLS failed at once: the server speaks plain http there; check vault_addr")
     if isinstance(error, requests.exceptions.SSLError):
         reason = next((c.reason for c in causes if isinstance(c, ssl.SSLError) and c.reason), "handshake failed")
-        return UnreachableError(f"{address}: TLS: {one_line(reason).replace('_', ' ').lower()}; check the TLS settings")
-    if isinstance(error, requests.exceptions.ProxyError):
+        reason = one_line(reason).replace("_", " ").lower()
+        remedy = "check the TLS settings"
+        if any(words in reason for words in _ALERTS_ABOUT_US):
+            remedy = "does the server want another vault_client_cert and vault_client_key?"
+        return UnreachableError(f"{address}: TLS: {reason}; {remedy}")
+    if isinstance(error, requests.exceptions.ProxyError) or _tunnel_refused(causes):
         return UnreachableError(f"{address}: the proxy refused or failed; check VAULT_PROXY_ADDR or HTTPS_PROXY")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return UnreachableError(f"{address}: the host name does not resolve; check vault_addr and DNS")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return UnreachableError(f"{address}: connection refused: nothing listens there; check vault_addr and its port")
+    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
+        reason = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "no connection")
+        there = "that the Agent runs" if address.startswith("unix:") else "the network"
+        return UnreachableError(f"{address}: {one_line(reason).lower()}; check vault_addr and {there}")
     if isinstance(error, requests.Timeout) or any(isinstance(c, urllib3.exceptions.TimeoutError) for c in causes):
         return UnreachableError(
             f"{address}: no answer to {what} in time; check the network, or raise vault_client_timeout"
         )
-    if address.startswith("unix:"):
-        return UnreachableError(f"{address}: the socket does not answer; check vault_addr and that the Agent runs")
-    return UnreachableError(f"{address}: the connection broke during {what}; check the network and vault_addr")
+    scheme = " (https:// where the server speaks TLS)" if address.startswith("http:") else ""
+    return UnreachableError(f"{address}: the connection broke during {what}; check the network and vault_addr{scheme}")
 
 
 def _certificate_trouble(error: ssl.SSLCertVerificationError, config: Config) -> str:

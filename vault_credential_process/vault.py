@@ -6,6 +6,9 @@ here, after the wire of :mod:`~vault_credential_process.transport`.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
 import logging
 import random
 import urllib.parse
@@ -20,8 +23,8 @@ import requests
 from vault_credential_process import answers, refusals, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
-from vault_credential_process.errors import PermissionDeniedError, UnreachableError, VaultCredentialError
-from vault_credential_process.expiry import Deadline
+from vault_credential_process.errors import PermissionDeniedError, UnreachableError, VaultCredentialError, one_line
+from vault_credential_process.expiry import HUNDRED_YEARS, Deadline
 from vault_credential_process.models import AWSCredentials, Clock, VaultToken, wall_clock
 from vault_credential_process.refusals import Refusal, RefusedError
 
@@ -90,7 +93,6 @@ class Vault:
                 "auth/token/lookup-self",
                 token=value,
                 namespace=self.config.auth_namespace,
-                repeatable=False,
                 secrets=(value,),
             )
         except RefusedError as error:
@@ -145,6 +147,34 @@ class Vault:
         logger.debug("read %s: %s, %.0f s to live", config.aws_path, credentials.credential_type, credentials.life)
         return credentials
 
+    def renew_token(self, token: VaultToken) -> VaultToken:
+        """Return a token with its life extended, as far as its maximum allows.
+
+        :raises PermissionDeniedError: when Vault answers 403: the token is dead or may not renew itself.
+        :raises UnreachableError: when Vault refuses otherwise (a batch token, say) or does not answer.
+        """
+        path = "auth/token/renew-self"
+        answer = self._renew(token, path, {}, self.config.auth_namespace)
+        renewed = answers.login_token(answer, f"{self.config.vault_addr}/v1/{path}")
+        return dataclasses.replace(renewed, external=token.external)
+
+    def renew_lease(self, token: VaultToken, lease_id: str) -> tuple[float, float]:
+        """Extend a lease; return when that was asked for and the seconds it lives from then on.
+
+        :raises PermissionDeniedError: when Vault answers 403: the token is dead or may not renew leases.
+        :raises UnreachableError: when Vault refuses otherwise (the lease is gone, say) or does not answer.
+        """
+        answer = self._renew(token, "sys/leases/renew", {"lease_id": lease_id}, self.config.vault_namespace)
+        return answer.asked_at, answers.lease_duration(answer)
+
+    def _renew(self, token: VaultToken, path: str, body: Mapping[str, Any], namespace: str | None) -> Answer:
+        try:
+            return self._ask("post", path, token=token.value, json=body, namespace=namespace, secrets=(token.value,))
+        except RefusedError as error:
+            if error.refusal.status == 403 and error.refusal.errors is not None:
+                raise PermissionDeniedError(f"{error.refusal.where}: permission denied") from None
+            raise
+
     def revoke_token(self, token: VaultToken) -> None:
         """End a token of ours. This ends its ``iam_user`` leases too; STS credentials live on."""
         self._ask(
@@ -193,8 +223,7 @@ class Vault:
         :raises UnreachableError: when no usable answer comes.
         """
         what = f"{method.upper()} {path}"
-        tries = self.config.vault_max_retries + 1
-        for attempt in range(1, tries + 1):
+        for attempt in itertools.count(1):
             asked_at = self._clock()
             wait = RETRY_WAIT * (1 + random.random() / 2)  # noqa: S311 - jitter, not a secret
             try:
@@ -202,18 +231,22 @@ class Vault:
             except requests.RequestException as error:
                 logger.debug("%s: try %d: %s", what, attempt, type(error).__name__)
                 again = repeatable or not transport.was_sent(error)
-                if attempt == tries or not again or isinstance(error, requests.exceptions.SSLError):
+                if not again or isinstance(error, requests.exceptions.SSLError) or self._is_last(attempt, wait, what):
                     raise transport.explain(error, self.config, what) from None
             else:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
-                if response.ok:
+                if response.status_code < 300:
                     return Answer(_body(response, self.config), asked_at, _age(response))
                 refusal = _refusal(response, self.config, path, secrets)
-                if attempt == tries or not _may_repeat(refusal, repeatable):
-                    raise RefusedError(refusal)
                 wait = max(wait, _retry_after(response))
+                if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):
+                    raise RefusedError(refusal)
             self.deadline.sleep(wait, what)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _is_last(self, attempt: int, wait: float, what: str) -> bool:
+        """Tell whether the tries are used up, or the next would be too late: then the caller hears of this failure."""
+        return attempt > self.config.vault_max_retries or wait >= self.deadline.remaining(what)
 
     def _send(
         self,
@@ -235,10 +268,14 @@ class Vault:
             if params:
                 keywords["params"] = dict(params)
             response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
-            if hop == 2 or response.status_code not in _REDIRECTS:
+            if response.status_code not in _REDIRECTS:
                 return response
-            base = self._redirected(response, path)
-        raise AssertionError("unreachable: the second hop returns")
+            if hop == 1:
+                base = self._redirected(response, path)
+        raise UnreachableError(
+            f"{self.config.vault_addr}: redirected a second time, from {one_line(base)}; "
+            "point vault_addr at the active node, or mend its api_addr"
+        )
 
     def _redirected(self, response: requests.Response, path: str) -> str:
         """Return the base address of the node that a standby names.
@@ -246,12 +283,16 @@ class Vault:
         The token goes along, so the hop must not leave TLS, and without TLS not leave the host.
         """
         here = urllib.parse.urlsplit(response.url)
-        there = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, response.headers.get("Location", "")))
+        try:
+            there = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, response.headers.get("Location", "")))
+        except ValueError:
+            there = urllib.parse.urlsplit("")
         base, found, _ = f"{there.scheme}://{there.netloc}{there.path}".partition(f"/v1/{path}")
         allowed = there.scheme == "https" or (there.scheme == here.scheme and there.hostname == here.hostname)
         if not found or not allowed or there.scheme not in ("http", "https"):
+            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", limit=80)
             raise UnreachableError(
-                f"{self.config.vault_addr}: redirected to {there.scheme or '?'}://{there.hostname or '?'}, where the "
+                f"{self.config.vault_addr}: redirected to {target}, where the "
                 "token must not go; point vault_addr at the active node, or mend its api_addr"
             )
         logger.debug("redirected to %s", base)
@@ -286,26 +327,28 @@ def _may_repeat(refusal: Refusal, repeatable: bool) -> bool:
 
 def _refusal(response: requests.Response, config: Config, path: str, secrets: Sequence[str]) -> Refusal:
     errors: tuple[str, ...] | None = None
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-        if "HTTP request to an HTTPS server" in response.text:
-            errors = (response.text,)
+    body = _json(response)
+    if b"HTTP request to an HTTPS server" in response.content:
+        errors = ("HTTP request to an HTTPS server",)
     if isinstance(body, Mapping) and isinstance(body.get("errors"), list):
         errors = tuple(str(text) for text in body["errors"])
     return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets))
 
 
+def _json(response: requests.Response) -> Any:
+    """Return the body as JSON, ``None`` where it is none; requests would guess at encodings first."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _body(response: requests.Response, config: Config) -> Mapping[str, Any]:
     if response.status_code == 204 or not response.content:
         return {}
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
+    body = _json(response)
     if not isinstance(body, Mapping):
-        kind = response.headers.get("Content-Type", "no content type").split(";")[0]
+        kind = one_line(response.headers.get("Content-Type", "no content type").split(";")[0], limit=80)
         raise UnreachableError(
             f"{config.vault_addr}: the answer is not Vault's JSON ({kind}): a proxy or another server answered; "
             "check vault_addr"
@@ -316,7 +359,7 @@ def _body(response: requests.Response, config: Config) -> Mapping[str, Any]:
 def _age(response: requests.Response) -> float:
     """Return the seconds that an answer has lain in the cache of a Vault Agent or Proxy (its ``Age`` header)."""
     age = response.headers.get("Age", "")
-    return float(age) if age.isascii() and age.isdigit() else 0.0
+    return min(float(age), HUNDRED_YEARS) if age.isascii() and age.isdigit() else 0.0
 
 
 def _retry_after(response: requests.Response) -> float:
