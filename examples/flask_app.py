@@ -13,10 +13,14 @@ from __future__ import annotations
 import os
 
 import botocore.exceptions
+import hvac.exceptions
+import requests
 from flask import Flask, Response, jsonify, request
 from werkzeug.utils import secure_filename
 
-from vault_credential_process import VaultAWSCredentialManager
+from vault_credential_process import VaultAWSCredentialManager, VaultCredentialError
+
+VAULT_AWAY = (VaultCredentialError, hvac.exceptions.VaultError, requests.RequestException)
 
 
 def create_app() -> Flask:
@@ -29,7 +33,11 @@ def create_app() -> Flask:
     @app.get("/health")
     def health() -> tuple[Response, int]:
         """Tell whether the service can log in to Vault."""
-        authenticated = manager.vault_client.is_authenticated()
+        try:
+            authenticated = manager.vault_client.is_authenticated()
+        except VAULT_AWAY as error:
+            app.logger.error("%s", error)
+            authenticated = False
         return jsonify(authenticated=authenticated, role=manager.aws_role), 200 if authenticated else 503
 
     @app.get("/files")

@@ -6,14 +6,17 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from vault_credential_process import cache
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.server import Engine, VaultServer, find_engine
@@ -40,19 +43,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture
+def shm() -> Iterator[pathlib.Path]:
+    """Return a private directory on tmpfs, as the runtime directory of a login is, where the system has one."""
+    base = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    path = pathlib.Path(tempfile.mkdtemp(prefix="vcp-test-", dir=base))
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
-    """Clear everything of this machine that Vault's and AWS's clients would pick up; return the new home."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, shm: pathlib.Path) -> pathlib.Path:
+    """Clear everything of this machine that Vault's and AWS's clients would pick up; return the new home.
+
+    Each test has a cache of its own: that of the host, and that of the process.
+    """
     for name in list(os.environ):
         if name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(shm))
+    monkeypatch.setattr(cache, "_memory", None)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-credentials"))
     return home
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every call log in and read: for tests of what one of them does."""
+    monkeypatch.setenv("VAULT_AWS_CACHE", "none")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ It fakes the wire, not our functions: every answer is bytes on a socket.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket
@@ -23,6 +24,7 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    received: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
     def json(self) -> Any:
@@ -55,11 +57,11 @@ def reset(connection: socket.socket, _: Request) -> None:
 
 
 def silence(seconds: float) -> Callable[[socket.socket, Request], None]:
-    """Answer nothing for a while, then hang up."""
+    """Answer nothing for a while, or until the client has gone, then hang up."""
 
     def wait(connection: socket.socket, _: Request) -> None:
-        time.sleep(seconds)
-        connection.close()
+        connection.settimeout(seconds)
+        connection.recv(1)
 
     return wait
 
@@ -81,12 +83,13 @@ def dripping(content: bytes, *, pause: float) -> Callable[[socket.socket, Reques
 class ScriptedServer:
     """Answers by method and path (query left out); a list of replies is used up in order, its last one repeats.
 
-    Unknown paths get Vault's own 404. Use it as a context manager.
+    Everything else gets ``otherwise``: Vault's own 404, unless a test sets it. Use it as a context manager.
     """
 
-    def __init__(self, *, context: ssl.SSLContext | None = None, unix_path: str | None = None) -> None:
-        """Listen on a free loopback port, or on a Unix socket."""
+    def __init__(self, *, context: ssl.SSLContext | None = None, unix_path: str | None = None, port: int = 0) -> None:
+        """Listen on a loopback port, a free one if none is given, or on a Unix socket."""
         self.requests: list[Request] = []
+        self.otherwise: Reply = reply(404, {"errors": ["no handler for route. route entry not found."]})
         self._script: dict[tuple[str, str], list[Reply]] = {}
         self._context = context
         if unix_path:
@@ -95,7 +98,7 @@ class ScriptedServer:
             self.address = f"unix://{unix_path}"
         else:
             self._listener = socket.socket()
-            self._listener.bind(("127.0.0.1", 0))
+            self._listener.bind(("127.0.0.1", port))
             scheme = "https" if context else "http"
             self.address = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._listener.listen(128)
@@ -108,6 +111,9 @@ class ScriptedServer:
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self._listener.close()
 
     def on(self, method: str, path: str, *replies: Reply) -> None:
@@ -138,11 +144,8 @@ class ScriptedServer:
             if request is None:
                 return
             self.requests.append(request)
-            replies = self._script.get((request.method, request.path.partition("?")[0]))
-            if replies is None:
-                answer: Reply = reply(404, {"errors": ["no handler for route. route entry not found."]})
-            else:
-                answer = replies.pop(0) if len(replies) > 1 else replies[0]
+            replies = self._script.get((request.method, request.path.partition("?")[0]), [self.otherwise])
+            answer = replies.pop(0) if len(replies) > 1 else replies[0]
             if callable(answer):
                 answer(connection, request)
             else:
@@ -160,6 +163,8 @@ def _read(connection: socket.socket) -> Request | None:
         if not chunk:
             return None
         data += chunk
+        if data.startswith(b"\x16"):  # the first byte of TLS, which a plain listener answers at once
+            return Request("TLS", "", {}, data)
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     method, path, _ = first.split(" ", 2)

@@ -13,7 +13,7 @@ from .conftest import ROOT
 
 PACKAGE = ROOT / "vault_credential_process"
 LAYERS = {
-    "models": 0, "errors": 0, "expiry": 0, "parsers": 0,
+    "models": 0, "errors": 0, "expiry": 0, "parsers": 0, "lock": 0, "fastpath": 0,
     "config": 1,
     "sources": 2, "transport": 2, "answers": 2, "refusals": 2, "vault": 2, "auth": 2, "cache": 2,
     "probe": 3, "fetcher": 3,

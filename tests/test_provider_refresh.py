@@ -1,0 +1,233 @@
+"""How the provider's credentials refresh, what they do while Vault is away, and what they lean on in botocore."""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+import botocore
+import botocore.credentials
+import botocore.exceptions
+import botocore.session
+import pytest
+
+import vault_credential_process
+from vault_credential_process import provider
+from vault_credential_process.demo import aws
+from vault_credential_process.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    SealedError,
+    UnreachableError,
+    VaultCredentialError,
+)
+from vault_credential_process.provider import VaultCredentials
+
+from .bench import NOW, READ, Bench, Clock
+from .conftest import Tenant
+from .scripted import ScriptedServer, replay, reply
+
+
+@pytest.fixture
+def bench(scripted: ScriptedServer, exchanges: dict[str, Any]) -> Bench:
+    """Return a server that lets everybody in."""
+    made = Bench(scripted, exchanges, Clock())
+    made.on_login()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("life", "advisory"), [(36000, 960), (3600, 960), (1800, 450), (900, 225), (200, 60), (60, 30)]
+)
+def test_window_fits_the_lease(bench: Bench, life: float, advisory: float) -> None:
+    """Credentials are refreshed when the part of their life is left that the rule names, and not a second before."""
+    bench.server.on("GET", READ, bench.lease(life, "ASIAFIRST"), bench.lease(life, "ASIASECOND"))
+    credentials = VaultCredentials(bench.fetcher())
+
+    bench.clock.now = NOW + life - advisory
+    before = (credentials.refresh_needed(), credentials.get_frozen_credentials().access_key)
+    bench.clock.now += 1
+    after = (credentials.refresh_needed(), credentials.get_frozen_credentials().access_key)
+
+    assert (before, after) == ((False, "ASIAFIRST"), (True, "ASIASECOND"))
+    assert bench.server.asked("GET", READ) == 2
+
+
+@pytest.mark.parametrize(("first", "second", "advisory"), [(3600, 900, 225), (900, 3600, 960)])
+def test_window_changes_with_the_next_lease(bench: Bench, first: float, second: float, advisory: float) -> None:
+    """A refresh that yields another life sets other windows, shorter or longer."""
+    bench.server.on("GET", READ, bench.lease(first, "ASIAFIRST"), bench.lease(second, "ASIASECOND"))
+    credentials = VaultCredentials(bench.fetcher())
+    bench.clock.now = NOW + first - 30
+    assert credentials.access_key == "ASIASECOND"
+
+    bench.clock.now += second - advisory
+    assert not credentials.refresh_needed()
+    bench.clock.now += 1
+    assert credentials.refresh_needed()
+
+
+def held_up(release: threading.Event, asked: threading.Event, content: bytes) -> Callable[..., None]:
+    """Return a reply that says when it is waited for, and comes when it is let go."""
+
+    def answer(connection: Any, _: Any) -> None:
+        asked.set()
+        release.wait(10)
+        connection.sendall(content)
+
+    return answer
+
+
+@pytest.mark.parametrize(("left", "waits"), [(200, False), (30, True)])
+def test_who_waits_for_a_refresh(bench: Bench, left: float, waits: bool) -> None:
+    """While one thread refreshes, the others use the old pair; only in the last minute they wait, and ask nobody."""
+    release, asked = threading.Event(), threading.Event()
+    second = held_up(release, asked, bench.lease(900, "ASIASECOND"))
+    bench.server.on("GET", READ, bench.lease(900, "ASIAFIRST"), second)
+    credentials = VaultCredentials(bench.fetcher())
+    bench.clock.now = NOW + 900 - left
+    keys: list[str] = []
+
+    def use() -> None:
+        keys.append(credentials.get_frozen_credentials().access_key)
+
+    threads = [threading.Thread(target=use, daemon=True) for _ in range(4)]
+    threads[0].start()
+    assert asked.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join(0.1 if waits else 10)
+    meanwhile = list(keys)
+    release.set()
+    for thread in threads:
+        thread.join(10)
+
+    assert meanwhile == ([] if waits else ["ASIAFIRST"] * 3)
+    assert keys[len(meanwhile) :] == ["ASIASECOND"] * (4 - len(meanwhile))
+    assert bench.server.asked("GET", READ) == 2
+
+
+def test_goes_on_while_vault_is_away(bench: Bench) -> None:
+    """A pair that is still valid serves every request, and Vault is tried again only now and then."""
+    bench.server.on("GET", READ, bench.lease(900, "ASIAFIRST"), replay(bench.exchanges["sealed"]))
+    credentials = VaultCredentials(bench.fetcher())
+    keys = set()
+    for second in range(900 - 225, 900):
+        bench.clock.now = NOW + second
+        keys.add(credentials.get_frozen_credentials().access_key)
+
+    assert keys == {"ASIAFIRST"}
+    assert 8 <= bench.server.asked("GET", READ) <= 30
+
+    bench.clock.now = NOW + 901
+    with pytest.raises(botocore.exceptions.CredentialRetrievalError, match="Vault is sealed") as caught:
+        credentials.get_frozen_credentials()
+    assert isinstance(caught.value.__cause__, SealedError)
+
+    bench.server.on("GET", READ, bench.lease(900, "ASIASECOND"))
+    assert credentials.get_frozen_credentials().access_key == "ASIASECOND"
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"vault_addr": "http://127.0.0.1:1", "vault_max_retries": "0"}, UnreachableError),
+        ({"vault_role_id": "wrong"}, AuthenticationError),
+        ({"vault_aws_role": "forbidden"}, PermissionDeniedError),
+        ({"vault_secret_id_file": "/no/such/file"}, ConfigurationError),
+        ({"vault_addr": "garbage"}, ConfigurationError),
+    ],
+)
+def test_failure_is_botocores_error(
+    short_lived: Tenant, changes: dict[str, str], cause: type[VaultCredentialError]
+) -> None:
+    """Programs that catch botocore's errors catch ours, with our message, and find the error itself as its cause."""
+    session = vault_credential_process.boto3_session(**(short_lived.settings | changes))
+
+    with pytest.raises(botocore.exceptions.CredentialRetrievalError) as caught:
+        session.get_credentials()
+    assert type(caught.value.__cause__) is cause
+    assert str(caught.value.__cause__) in str(caught.value)
+
+
+def test_short_lease_under_an_unmodified_client(short_lived: Tenant, cloud: aws.LocalAWS) -> None:
+    """A client made once goes on after its first credentials of five seconds have ended, and no request fails."""
+    laboratory, role = short_lived.laboratory, short_lived.role
+    first = laboratory.write_sts(role, ttl=5)
+    session = vault_credential_process.boto3_session(region_name=aws.REGION, **short_lived.settings)
+    client = session.client("s3", endpoint_url=cloud.endpoint)
+    old = session.get_credentials().get_frozen_credentials()
+    end = time.time() + 5
+    cloud.end(first, end)
+    second = laboratory.write_sts(role, ttl=900)
+    begin = len(cloud.requests)
+    while time.time() < end + 0.3:
+        assert client.list_buckets()["Buckets"]
+        time.sleep(0.1)
+
+    with pytest.raises(botocore.exceptions.ClientError, match="ExpiredToken"):
+        cloud.client(
+            "s3",
+            aws_access_key_id=old.access_key,
+            aws_secret_access_key=old.secret_key,
+            aws_session_token=old.token,
+        ).list_buckets()
+    assert {key for key, _ in cloud.requests[begin:-1]} == {first, second}
+    assert cloud.requests[begin:].count((first, "expired")) == 1
+
+
+def test_what_install_relies_on() -> None:
+    """The names that botocore keeps to itself and the provider uses are still there and still mean the same."""
+    vault_credential_process.install()
+    try:
+        session = botocore.session.Session()
+    finally:
+        vault_credential_process.uninstall()
+    chain = session.get_component("credential_provider")
+    builder = chain.get_provider("assume-role")._profile_provider_builder
+
+    assert "custom-process" in [p.METHOD for p in builder.providers("x", disable_env_vars=True)]
+    assert builder.providers.__module__ == provider.__name__
+    assert isinstance(session._create_credential_resolver(), botocore.credentials.CredentialResolver)
+    assert callable(session._components.lazy_register_component)
+    assert {"_advisory_refresh_timeout", "_mandatory_refresh_timeout"} <= vars(
+        botocore.credentials.RefreshableCredentials
+    ).keys()
+
+
+def test_changed_botocore_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where botocore has none of what is needed, one line says so and what to do."""
+    changed: Any = types.SimpleNamespace()
+    with pytest.raises(ConfigurationError, match="put VaultProvider into the chain by hand"):
+        provider.install_into(changed)
+
+    monkeypatch.delattr(botocore, "register_initializer")
+    with pytest.raises(ConfigurationError, match=r"install botocore 1\.31 or later"):
+        vault_credential_process.install()
+
+
+def test_renamed_builder_leaves_the_rest_working(bench: Bench) -> None:
+    """A chain whose role provider cannot be reached into still serves profiles of ours."""
+    bench.server.on("GET", READ, bench.lease(900, "ASIAFIRST"))
+    session: Any = botocore.session.Session()
+    chain = session.get_component("credential_provider")
+    del chain.get_provider("assume-role")._profile_provider_builder
+    session._create_credential_resolver = lambda: chain
+    provider.install_into(session, vault_addr=bench.server.address, vault_role_id="role", vault_aws_role="webapp")
+
+    assert session.get_credentials().access_key == "ASIAFIRST"
+
+
+def test_answer_that_is_no_answer(bench: Bench) -> None:
+    """A page of some proxy in place of credentials leaves the old pair in use."""
+    bench.server.on("GET", READ, bench.lease(900, "ASIAFIRST"), reply(200, b"<html>"))
+    credentials = VaultCredentials(bench.fetcher())
+    bench.clock.now = NOW + 890
+
+    assert credentials.access_key == "ASIAFIRST"
+    assert bench.server.asked("GET", READ) == 2

@@ -1,0 +1,346 @@
+"""The wire: time and size of a reply, redirects, proxies, sockets, and nothing of this machine picked up."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from vault_credential_process import transport
+from vault_credential_process import vault as vault_module
+from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError
+
+from .certificates import Authority
+from .scripted import Reply, Request, ScriptedServer, dripping, reply, silence
+from .talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS, TOKEN, log_in_to, read_from, said
+
+
+@pytest.fixture(autouse=True)
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow one another at once."""
+    monkeypatch.setattr(vault_module, "RETRY_WAIT", 0.001)
+
+
+def endless(part: bytes, *, pause: float, start: bytes = b"HTTP/1.1 200 OK\r\n") -> Reply:
+    """Answer with the same bytes again and again, for longer than any test should take."""
+
+    def pour(connection: socket.socket, _: Request) -> None:
+        connection.sendall(start)
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            connection.sendall(part)
+            time.sleep(pause)
+
+    return pour
+
+
+def half_then_silence(connection: socket.socket, request: Request) -> None:
+    """Answer a part at the last moment, then nothing more."""
+    time.sleep(0.4)
+    connection.sendall(STS[:-10])
+    silence(5)(connection, request)
+
+
+SLOW: dict[str, Reply] = {
+    "silence": silence(5),
+    "byte by byte": dripping(STS, pause=0.02),
+    "half": half_then_silence,
+    "endless headers": endless(b"X-More: 1\r\n", pause=0.05),
+    "endless header": endless(b"x", pause=0.02, start=b"HTTP/1.1 200 OK\r\nX-Long: "),
+    "endless body": endless(b" ", pause=0.02, start=b"HTTP/1.1 200 OK\r\n\r\n"),
+    "endless chunks": endless(
+        b"1\r\n \r\n", pause=0.02, start=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", SLOW)
+def test_deadline_ends_every_reply(scripted: ScriptedServer, answer: str) -> None:
+    """However a reply is drawn out, the call ends at its deadline and says so in its own words and exit code."""
+    scripted.on("GET", READ, SLOW[answer])
+    start = time.monotonic()
+
+    with pytest.raises(DeadlineError) as caught:
+        read_from(scripted.address, seconds=0.5)
+
+    assert 0.5 <= time.monotonic() - start < 0.9
+    assert f"gave up after 0.5 s while waiting for GET /v1/{READ}" in said(caught.value)
+    assert caught.value.exit_code == 7
+
+
+@pytest.mark.parametrize("answer", SLOW)
+def test_client_timeout_ends_every_reply(scripted: ScriptedServer, answer: str) -> None:
+    """``VAULT_CLIENT_TIMEOUT`` bounds one request in the same way; its message names that setting."""
+    scripted.on("GET", READ, SLOW[answer])
+    start = time.monotonic()
+
+    with pytest.raises(UnreachableError, match="raise vault_client_timeout") as caught:
+        read_from(scripted.address, VAULT_CLIENT_TIMEOUT="500ms")
+
+    assert 0.5 <= time.monotonic() - start < 0.9
+    assert f"{scripted.address}: no answer to GET {READ} in time" in said(caught.value)
+
+
+def test_deadline_ends_a_handshake(scripted: ScriptedServer) -> None:
+    """A server that takes the connection and then says nothing of TLS holds nobody past the deadline."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(DeadlineError) as caught:
+        read_from(f"https://127.0.0.1:{listener.getsockname()[1]}", seconds=0.3)
+
+    assert "gave up after 0.3 s" in said(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(200, b" " * (transport.MAX_REPLY + 1)),
+        reply(200, gzip.compress(b" " * (3 * transport.MAX_REPLY)), {"Content-Encoding": "gzip"}),
+        reply(500, b"<html>" * transport.MAX_REPLY),
+        endless(b" " * 65536, pause=0, start=b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+    ids=["long", "compressed", "error page", "endless"],
+)
+def test_oversized_reply(scripted: ScriptedServer, answer: Reply) -> None:
+    """A reply of more than 4 MiB, unpacked, is not read to its end."""
+    scripted.on("GET", READ, answer)
+
+    with pytest.raises(UnreachableError) as caught:
+        read_from(scripted.address)
+
+    assert f"{scripted.address}: the reply to GET /v1/{READ} is longer than 4194304 bytes" in said(caught.value)
+
+
+def test_compressed_reply(scripted: ScriptedServer) -> None:
+    """A compressed reply is unpacked."""
+    headers, _, body = STS.partition(b"\r\n\r\n")
+    assert b"gzip" not in headers
+    scripted.on("GET", READ, reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
+
+    assert read_from(scripted.address).access_key == "ASIAIOSFODNN7EXAMPLE"
+
+
+@pytest.fixture
+def active() -> Iterator[ScriptedServer]:
+    """The active node, to which a standby redirects."""
+    with ScriptedServer() as server:
+        server.on("POST", LOGIN, LOGGED_IN)
+        server.on("GET", READ, STS)
+        yield server
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_standby_redirects_to_the_active_node(scripted: ScriptedServer, active: ScriptedServer, status: int) -> None:
+    """One hop is followed with method, body, parameters, namespace and token as they were."""
+    scripted.on("POST", LOGIN, reply(status, headers={"Location": f"{active.address}/v1/{LOGIN}"}))
+    scripted.on("GET", READ, reply(status, headers={"Location": f"{active.address}/v1/{READ}?ttl=1200s"}))
+    environ = {"VAULT_NAMESPACE": "team-a", "VAULT_AWS_TTL": "20m"}
+
+    log_in_to(scripted.address, **environ)
+    read_from(scripted.address, **environ)
+
+    first, second = active.requests
+    assert (first.method, first.json["secret_id"], first.headers.get("x-vault-token")) == ("POST", SECRET_ID, None)
+    assert (second.method, second.path, second.headers["x-vault-token"]) == ("GET", f"/v1/{READ}?ttl=1200s", TOKEN)
+    assert {r.headers["x-vault-namespace"] for r in active.requests} == {"team-a"}
+    assert len(scripted.requests) == 2
+
+
+def refused(server: ScriptedServer, location: str) -> str:
+    """Return the message about a redirect of a login and of a read, both refused."""
+    answer = reply(307, headers={"Location": location})
+    server.on("POST", LOGIN, answer)
+    server.on("GET", READ, answer)
+    for ask in (log_in_to, read_from):
+        with pytest.raises(UnreachableError) as caught:
+            ask(server.address)
+    assert len(server.requests) == 2
+    return said(caught.value)
+
+
+def test_redirect_to_another_host_over_http(scripted: ScriptedServer, active: ScriptedServer) -> None:
+    """Over plain http a redirect must not leave the host: nothing is sent there, and the message says what to mend."""
+    message = refused(scripted, active.address.replace("127.0.0.1", "localhost") + f"/v1/{READ}")
+
+    assert "redirected to http://localhost" in message
+    assert "api_addr" in message
+    assert active.requests == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[bad",
+        "ftp://127.0.0.1/v1/" + READ,
+        "/ui/",
+        "file:///etc/passwd",
+        "http://127.0.0.1:x/v1/" + READ,
+    ],
+)
+def test_redirect_to_nowhere(scripted: ScriptedServer, location: str) -> None:
+    """A redirect without a usable target, or to another path, is refused without a traceback."""
+    assert scripted.address in refused(scripted, location)
+
+
+@pytest.mark.parametrize("location", [f"/v1/{LOGIN}", "//", ""])
+def test_redirect_loop(scripted: ScriptedServer, location: str) -> None:
+    """A second redirect is refused, be it to the same node."""
+    scripted.on("POST", LOGIN, reply(307, headers={"Location": location}))
+
+    with pytest.raises(UnreachableError) as caught:
+        log_in_to(scripted.address)
+
+    assert "redirected a second time" in said(caught.value)
+    assert scripted.asked("POST", LOGIN) == 2
+
+
+@pytest.mark.parametrize("status", [300, 303, 304])
+def test_other_redirects_are_no_success(scripted: ScriptedServer, active: ScriptedServer, status: int) -> None:
+    """A status of redirection that no Vault sends is an error and is not followed."""
+    scripted.on("POST", LOGIN, reply(status, headers={"Location": f"{active.address}/v1/{LOGIN}"}))
+
+    with pytest.raises(UnreachableError, match=f"HTTP {status}"):
+        log_in_to(scripted.address)
+
+    assert active.requests == []
+
+
+def test_machine_has_no_say_over_loopback(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, clean_environment: pathlib.Path
+) -> None:
+    """No token, ``.netrc`` or proxy of this machine reaches a request to this host."""
+    (clean_environment / ".netrc").write_text("machine 127.0.0.1 login ana password netrc-password\n")
+    (clean_environment / ".netrc").chmod(0o600)
+    (clean_environment / ".vault-token").write_text("hvs.ambient")
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.ambient")
+    scripted.on("POST", LOGIN, LOGGED_IN)
+    with ScriptedServer() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.address)
+        log_in_to(scripted.address)
+
+    assert proxy.requests == []
+    assert {"authorization", "x-vault-token", "proxy-authorization"}.isdisjoint(scripted.requests[0].headers)
+
+
+def test_proxy_for_plain_http(scripted: ScriptedServer) -> None:
+    """``VAULT_PROXY_ADDR`` is used for loopback too; its password goes to the proxy alone."""
+    scripted.otherwise = STS
+    proxy = scripted.address.replace("http://", "http://ana:proxy-password@")
+
+    read_from("http://127.0.0.1:1", VAULT_PROXY_ADDR=proxy)
+
+    sent = scripted.requests[0]
+    assert sent.path == f"http://127.0.0.1:1/v1/{READ}"
+    expected = base64.b64encode(b"ana:proxy-password").decode()
+    assert sent.headers["proxy-authorization"] == f"Basic {expected}"
+
+
+def tunnel(connection: socket.socket, request: Request) -> None:
+    """Connect through to where the client asks for, and carry bytes both ways until one side ends."""
+    host, _, port = request.path.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5) as target:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=carry, args=(target, connection))
+        back.start()
+        carry(connection, target)
+        back.join(5)
+
+
+def carry(source: socket.socket, target: socket.socket) -> None:
+    """Carry bytes one way."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_proxy_for_tls(scripted: ScriptedServer, tmp_path: pathlib.Path) -> None:
+    """Through a proxy TLS stays whole: the proxy sees a ``CONNECT`` and neither path nor token."""
+    authority = Authority(tmp_path)
+    scripted.otherwise = tunnel
+    with ScriptedServer(context=authority.issue("127.0.0.1").listener()) as server:
+        server.on("GET", READ, STS)
+        read_from(server.address, VAULT_PROXY_ADDR=scripted.address, VAULT_CACERT=str(authority.certificate))
+
+    seen = scripted.requests[0]
+    assert (seen.method, seen.path) == ("CONNECT", server.address.removeprefix("https://"))
+    assert "x-vault-token" not in seen.headers
+    assert server.requests[0].headers["x-vault-token"] == TOKEN
+
+
+def test_proxy_refuses(scripted: ScriptedServer) -> None:
+    """A proxy that refuses to connect is named as what failed; nothing was sent, so a login is tried again."""
+    scripted.otherwise = reply(403)
+
+    with pytest.raises(UnreachableError, match="the proxy refused or failed; check VAULT_PROXY_ADDR"):
+        log_in_to("https://127.0.0.1:1", VAULT_PROXY_ADDR=scripted.address)
+
+    assert [r.method for r in scripted.requests] == ["CONNECT"] * 3
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1", "https://127.0.0.1:1"])
+def test_proxy_is_away(target: str) -> None:
+    """A proxy that does not listen is named as what failed, without its password."""
+    with pytest.raises(UnreachableError, match="the proxy refused or failed") as caught:
+        log_in_to(target, VAULT_PROXY_ADDR="http://ana:proxy-password@127.0.0.1:1")
+
+    assert "proxy-password" not in said(caught.value)
+
+
+def test_proxy_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To another host the usual proxy variables hold, ``NO_PROXY`` among them."""
+    address = scripted.address.replace("127.0.0.1", "0.0.0.0")
+    scripted.on("GET", READ, STS)
+    with ScriptedServer() as proxy:
+        proxy.otherwise = STS
+        monkeypatch.setenv("HTTP_PROXY", proxy.address)
+        monkeypatch.setenv("http_proxy", proxy.address)
+        read_from(address, VAULT_ALLOW_HTTP="true")
+        monkeypatch.setenv("NO_PROXY", "0.0.0.0")
+        read_from(address, VAULT_ALLOW_HTTP="true")
+
+    assert [r.path for r in proxy.requests] == [f"{address}/v1/{READ}"]
+    assert [r.path for r in scripted.requests] == [f"/v1/{READ}"]
+
+
+def test_unix_socket(tmp_path: pathlib.Path) -> None:
+    """An Agent's socket is spoken to in plain HTTP, with the token and whatever proxy is configured left out."""
+    with ScriptedServer(unix_path=str(tmp_path / "agent.sock")) as agent:
+        agent.on("POST", LOGIN, LOGGED_IN)
+        agent.on("GET", READ, STS)
+        log_in_to(agent.address, VAULT_PROXY_ADDR="http://127.0.0.1:1")
+        read_from(agent.address)
+
+    first, second = agent.requests
+    assert (first.headers["host"], first.json["secret_id"]) == ("localhost", SECRET_ID)
+    assert (second.path, second.headers["x-vault-token"]) == (f"/v1/{READ}", TOKEN)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_unix_socket_without_an_agent(tmp_path: pathlib.Path, stale: bool) -> None:
+    """A socket that is missing, or left behind by an Agent that has ended, is named in the message."""
+    path = tmp_path / "agent.sock"
+    if stale:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+
+    with pytest.raises(VaultCredentialError) as caught:
+        log_in_to(f"unix://{path}")
+
+    assert f"unix://{path}: " in said(caught.value)
+    assert "check vault_addr" in said(caught.value)
+    assert caught.value.exit_code == 5
+
+
+def test_unix_socket_obeys_the_deadline(tmp_path: pathlib.Path) -> None:
+    """A reply over a socket ends by the deadline as any other."""
+    with ScriptedServer(unix_path=str(tmp_path / "agent.sock")) as agent:
+        agent.on("GET", READ, dripping(STS, pause=0.02))
+        with pytest.raises(DeadlineError):
+            read_from(agent.address, seconds=0.3)
