@@ -28,9 +28,9 @@ LIST_BUCKETS = "import boto3; print([b['Name'] for b in boto3.Session().client('
 
 
 @pytest.fixture
-def temporary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+def temporary(shm: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """An empty directory that every process of the test takes for the system's directory of temporary files."""
-    path = tmp_path / "temporary"
+    path = shm / "temporary"
     path.mkdir()
     monkeypatch.setenv("TMPDIR", str(path))
     monkeypatch.setattr(tempfile, "tempdir", None)

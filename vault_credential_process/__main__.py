@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_credential_process.cli import main
+from vault_credential_process.cli import command
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
-import difflib
 import logging
 import os
 import shlex
@@ -432,6 +431,8 @@ def lookup(
 
 
 def _did_you_mean(key: str, known: Iterable[str]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else ""
 

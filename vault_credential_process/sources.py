@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import subprocess
 
 from vault_credential_process.errors import ConfigurationError, DeadlineError, one_line
 from vault_credential_process.expiry import Deadline
@@ -43,6 +42,8 @@ def run_command(command: tuple[str, ...], key: str, deadline: Deadline) -> str:
         not repeated: it may be the secret.
     :raises DeadlineError: when it takes longer than the call may.
     """
+    import subprocess
+
     name = command[0]
     try:
         done = subprocess.run(

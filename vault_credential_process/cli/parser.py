@@ -31,10 +31,19 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigurationError(f"{message}; see {self.prog} --help")
 
 
+class _Version(argparse.Action):
+    """Look the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import importlib.metadata
+
+        parser.exit(message=f"{parser.prog} {importlib.metadata.version('vault-credential-process')}\n")
+
+
 def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     """Parse the arguments and run the command they name; ``place`` is where ``get`` leaves its quick answer."""
-    parser, subparsers = _parser()
     named = next((word for word in argv if word in COMMANDS), None)
+    parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:
         module = importlib.import_module(f"vault_credential_process.cli.{named}")
         module.add_options(subparsers[named])
@@ -53,7 +62,7 @@ def _unknown(words: Sequence[str]) -> ConfigurationError:
     return ConfigurationError(f"{what}; see vault-credential-process --help")
 
 
-def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+def _parser(commands: list[str]) -> tuple[_Parser, dict[str, _Parser]]:
     common = _Parser(add_help=False, allow_abbrev=False)
     group = common.add_argument_group("messages")
     group.add_argument("-v", "--verbose", action="store_true", help="tell on stderr what is done and why; no secrets")
@@ -64,11 +73,12 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         epilog="example: credential_process = /opt/vcp/bin/vault-credential-process get --profile webapp",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     made = {
         name: subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         for name, text in COMMANDS.items()
+        if name in commands
     }
     return parser, made
 
@@ -115,9 +125,3 @@ def configuration(arguments: argparse.Namespace) -> Config:
     flags = {key: value for key, value in vars(arguments).items() if key in keys or key == "profile"}
     profile = find_profile(flags, os.environ)
     return auth.configure(flags, os.environ, profile, read_aws_role=profile_name(flags, os.environ) is None)
-
-
-def _version() -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version("vault-credential-process")

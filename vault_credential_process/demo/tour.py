@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+from vault_credential_process import fastpath
 from vault_credential_process.demo.aws import LocalAWS
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory, Renewer, write_private
 from vault_credential_process.demo.server import Engine, VaultServer
@@ -37,7 +38,8 @@ def run(say: Say, *, engine: Engine, keep: bool, command: str) -> None:
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vault-credential-process-")))
+        made = tempfile.TemporaryDirectory(prefix="vault-credential-process-demo-", dir=_tmpfs())
+        directory = pathlib.Path(stack.enter_context(made))
         laboratory = _start(say, stack, engine, directory)
         settings = _set_up(say, stack, laboratory)
         config = _write_config(say, laboratory, settings, command)
@@ -46,6 +48,13 @@ def run(say: Say, *, engine: Engine, keep: bool, command: str) -> None:
         if keep:
             _stay(say, laboratory, config)
         say("Stopping both servers and removing every file.")
+
+
+def _tmpfs() -> str | None:
+    """Return where the demo's files go: on Linux to a tmpfs, for the cache is among them."""
+    if not sys.platform.startswith("linux") or fastpath.is_tmpfs(os.stat(tempfile.gettempdir()).st_dev):
+        return None
+    return "/dev/shm"  # noqa: S108 - a private directory is made in it
 
 
 def _start(say: Say, stack: contextlib.ExitStack, engine: Engine, directory: pathlib.Path) -> Laboratory:
@@ -118,8 +127,14 @@ def _run_programs(say: Say, config: pathlib.Path) -> None:
 
 
 def _variables(config: pathlib.Path) -> dict[str, str]:
-    """Return what a program is told; the user's own credentials file might have keys for a profile of this name."""
+    """Return what a program is told.
+
+    The user's own credentials file might have keys for a profile of this name, and the user's own cache must not
+    remember the demo: the cache lies in the demo's directory where that is on a tmpfs, else there is none.
+    """
+    cache = {"XDG_RUNTIME_DIR": str(config.parent)} if sys.platform.startswith("linux") else {"VAULT_AWS_CACHE": "none"}
     return {
+        **cache,
         "AWS_CONFIG_FILE": str(config),
         "AWS_SHARED_CREDENTIALS_FILE": str(config.with_name("no-credentials")),
         "AWS_PROFILE": "webapp",
