@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import email.message
+import email.parser
 import json
 import os
 import pathlib
@@ -11,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 from vault_credential_process import cache
@@ -23,9 +27,15 @@ from vault_credential_process.demo.server import Engine, VaultServer, find_engin
 
 from . import scripted as scripted_module
 
+# A busy machine must not make a property fail; what matters is what the examples show, not how long they take.
+hypothesis.settings.register_profile("calm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("calm")
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
 ENGINE = find_engine(os.environ)
+NAME = "vault_credential_process"
+SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", NAME, "docs", "examples", "tests")
 
 
 def pytest_report_header() -> str:
@@ -203,3 +213,46 @@ def scripted() -> Iterator[scripted_module.ScriptedServer]:
     """A loopback server that answers what the test tells it to, and remembers what it was sent."""
     with scripted_module.ScriptedServer() as server:
         yield server
+
+
+class Built(NamedTuple):
+    """What ``python -m build`` makes: a source archive, and a wheel that was built from that alone."""
+
+    sdist: pathlib.Path
+    wheel: pathlib.Path
+
+    @property
+    def metadata(self) -> email.message.Message:
+        """The wheel's metadata."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            return email.parser.Parser().parsestr(archive.read(name).decode())
+
+    @property
+    def files(self) -> set[str]:
+        """The files in the wheel."""
+        with zipfile.ZipFile(self.wheel) as archive:
+            return set(archive.namelist())
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build once, from a copy: setuptools leaves its own files beside the sources."""
+    directory = tmp_path_factory.mktemp("build")
+    sources = directory / "sources"
+    sources.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, sources)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", str(directory), str(sources)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
+    return Built(sdist, wheel)

@@ -11,7 +11,6 @@ import pytest
 from vault_credential_process import auth
 from vault_credential_process.auth.approle import AppRole
 from vault_credential_process.auth.token import Token
-from vault_credential_process.config import Profile
 from vault_credential_process.errors import (
     AuthenticationError,
     AuthUnavailable,
@@ -19,6 +18,7 @@ from vault_credential_process.errors import (
 )
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import VaultToken
+from vault_credential_process.profiles import Profile
 from vault_credential_process.vault import Vault
 
 from .scripted import ScriptedServer, replay

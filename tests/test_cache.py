@@ -138,10 +138,22 @@ class TestKeyring(CacheBackendContract):
     def test_one_read_a_call(self, backend: Keyring, store: InMemoryKeyring) -> None:
         """A value within the store's limit is one item and costs one read."""
         backend.set(KEY, b"x" * 3000)
+        other = Keyring(backend.place.directory, "another process")
         before = store.reads
-        backend.get(KEY)
+        values = [other.get(KEY), other.get(KEY), other.get("e" * 40)]
 
+        assert values == [b"x" * 3000, b"x" * 3000, None]
         assert store.reads - before == 1
+
+    def test_what_another_process_wrote_is_read_anew(self, backend: Keyring) -> None:
+        """A value that was read is not remembered past the next writing of it, by whomever."""
+        other = Keyring(backend.place.directory, "another process")
+        backend.set(KEY, b"old")
+        seen = [other.get(KEY)]
+        backend.set(KEY, b"new")
+        seen.append(other.get(KEY))
+
+        assert seen == [b"old", b"new"]
 
     def test_only_hashes_lie_beside_the_locks(self, backend: Keyring) -> None:
         """The directory of the locks holds no value."""
@@ -167,7 +179,7 @@ class TestSmallItems(CacheBackendContract):
         backend.set(KEY, b"x" * 3000)
         del store.items["vault-credential-process", f"{KEY}.1"]
 
-        assert backend.get(KEY) is None
+        assert Keyring(backend.place.directory, "another process", limit=1200).get(KEY) is None
 
     def test_nothing_is_left_of_a_deleted_value(self, backend: Keyring, store: InMemoryKeyring) -> None:
         """Every part goes."""

@@ -17,9 +17,10 @@ import pytest
 from vault_credential_process import auth, errors
 from vault_credential_process.cli import BUG, INTERRUPTED
 from vault_credential_process.cli.parser import COMMANDS
-from vault_credential_process.config import Config, find_profile
+from vault_credential_process.config import Config
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.models import options_of
+from vault_credential_process.profiles import find_profile
 
 from .conftest import COMMAND, ROOT, Run
 from .test_code import SOURCES, room

@@ -3,74 +3,27 @@
 from __future__ import annotations
 
 import configparser
-import email.message
-import email.parser
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tarfile
 import venv
-import zipfile
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import vault_credential_process
 
-from .conftest import ROOT
+from .conftest import NAME, ROOT, Built
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-NAME, VERSION = "vault_credential_process", "0.1.0"
-SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", NAME, "docs", "examples", "tests")
+VERSION = "0.1.0"
 INFO = f"{NAME}-{VERSION}.dist-info"
-
-
-class Built(NamedTuple):
-    """What ``python -m build`` makes: a source archive, and a wheel that was built from that alone."""
-
-    sdist: pathlib.Path
-    wheel: pathlib.Path
-
-    @property
-    def metadata(self) -> email.message.Message:
-        """The wheel's metadata."""
-        with zipfile.ZipFile(self.wheel) as archive:
-            return email.parser.Parser().parsestr(archive.read(f"{INFO}/METADATA").decode())
-
-    @property
-    def files(self) -> set[str]:
-        """The files in the wheel."""
-        with zipfile.ZipFile(self.wheel) as archive:
-            return set(archive.namelist())
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build once, from a copy: setuptools leaves its own files beside the sources."""
-    directory = tmp_path_factory.mktemp("build")
-    sources = directory / "sources"
-    sources.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, sources)
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(directory), str(sources)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
-    return Built(sdist, wheel)
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +108,11 @@ class TestSettings:
         assert "dynamic" not in pyproject["project"]
 
     def test_command_is_the_one_of_the_package(self, pyproject: dict[str, Any]) -> None:
-        """The one console script is ``vault_credential_process.cli:main``, and that is what ``python -m`` runs."""
+        """The one console script is ``vault_credential_process.cli:command``, and that is what ``python -m`` runs."""
         from vault_credential_process import __main__, cli
 
-        assert pyproject["project"]["scripts"] == {"vault-credential-process": "vault_credential_process.cli:main"}
-        assert __main__.main is cli.main
+        assert pyproject["project"]["scripts"] == {"vault-credential-process": "vault_credential_process.cli:command"}
+        assert __main__.command is cli.command
 
     def test_version_is_the_one_of_the_project(self, pyproject: dict[str, Any]) -> None:
         """The package tells the version of its metadata."""

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vault_credential_process.config import find_profile, profile_name, resolve
+from vault_credential_process.config import resolve
 from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.profiles import find_profile, profile_name
 
 FILE = """
 # comment

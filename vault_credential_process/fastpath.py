@@ -24,7 +24,7 @@ from vault_credential_process.lock import FileLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 FORMAT = "vcp1"
 """Part of every name and every key: versions that write another format never read this one."""
@@ -36,9 +36,15 @@ DEFAULT_WAIT = 45.0
 FAILURE_MEMORY = 3.0
 """Seconds for which a failure answers those who waited for it."""
 
+ABSENT = "- - -"
+"""The state of a file that is not there."""
+
 _PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_")
 _NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND")
 _LARGEST = 64 * 1024
+# Windows has none of these; there the files lie in the user's own directory, which other users cannot enter.
+_CAREFUL = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_HAS_OWNERS = hasattr(os, "getuid")
 _CLOCK_SLACK = 5.0
 _SKIP = b"skip"
 
@@ -117,11 +123,7 @@ def hash_key(directory: str) -> bytes:
         if content is not None and len(content) == 32:
             return content
         made = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(descriptor, os.urandom(32))
-        finally:
-            os.close(descriptor)
+        write_private(made, os.urandom(32))
         try:
             if content is None:
                 os.link(made, path)
@@ -149,17 +151,21 @@ def keyed_hash(key: bytes, *parts: bytes) -> str:
 def read_private(path: str, limit: int = _LARGEST) -> bytes | None:
     """Return the content of a small regular file that is ours alone, else ``None``."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except OSError:
         return None
     try:
         found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        ours = stat.S_ISREG(found.st_mode) and (not _HAS_OWNERS or _is_ours_alone(found))
         return os.read(descriptor, limit + 1) if ours and found.st_size <= limit else None
     except OSError:
         return None
     finally:
         os.close(descriptor)
+
+
+def _is_ours_alone(found: os.stat_result) -> bool:
+    return found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def write_private(path: str, content: bytes) -> None:
@@ -168,7 +174,7 @@ def write_private(path: str, content: bytes) -> None:
     :raises OSError: when it cannot be written; nothing is left behind.
     """
     made = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
-    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, 0o600)
     try:
         try:
             view = memoryview(content)
@@ -243,13 +249,16 @@ class Ticket:
         return read_private(self._path("note"), 64) or b""
 
     def store(
-        self, document: bytes, *, good_from: float, good_until: float, entry: str, watched: Iterable[str]
+        self, document: bytes, *, good_from: float, good_until: float, entry: str, watched: Mapping[str, str]
     ) -> None:
         """Leave the document for the next call. ``entry`` is the name of the cache entry that it came from.
 
+        ``watched`` has the files that went into it, each with its :func:`path_state` of before it was read: a change
+        since then must be noticed.
+
         :raises OSError: when it cannot be written.
         """
-        lines = [f"{path_state(path)} {path}" for path in watched]
+        lines = [f"{state} {path}" for path, state in watched.items()]
         if any("\n" in line for line in lines) or not all(line.split(" ", 3)[3].startswith("/") for line in lines):
             return
         device = os.stat(self.directory).st_dev
@@ -269,12 +278,15 @@ class Ticket:
 
 
 def path_state(path: str) -> str:
-    """Return what would change with a file: device, inode, size and time; ``- - -`` where there is none."""
+    """Return what would change with a file; ``- - -`` where there is none.
+
+    Device, inode, size, and two times: whoever puts the time of writing back cannot put back that of the change.
+    """
     try:
         found = os.stat(path)
     except OSError:
-        return "- - -"
-    return f"{found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+        return ABSENT
+    return f"{found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
 def _checked(content: bytes, directory: str, now: float) -> bytes | None:
@@ -388,14 +400,20 @@ def serve(place: Ticket) -> int | None:
     if failed is not None:
         place.lock.release()
         code, message = failed
-        os.write(2, f"{NAME}: {message}\n".encode())
+        _complain(message)
         return code
     if not acquired and place.note() != _SKIP:
-        os.write(
-            2, f"{NAME}: gave up after {limit:g} s while another call was fetching; see vault_aws_timeout\n".encode()
-        )
+        _complain(f"gave up after {limit:g} s while another call was fetching; see vault_aws_timeout")
         return 7
     return None
+
+
+def _complain(message: str) -> None:
+    """Write one line to stderr, if there is one to write to."""
+    try:
+        os.write(2, f"{NAME}: {message}\n".encode())
+    except OSError:
+        pass
 
 
 def _hand_out(place: Ticket) -> int | None:

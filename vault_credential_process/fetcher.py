@@ -13,9 +13,15 @@ from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.config import Config, missing_role
-from vault_credential_process.errors import ConfigurationError, PermissionDeniedError, VaultCredentialError
+from vault_credential_process.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    VaultCredentialError,
+)
 from vault_credential_process.expiry import Deadline, format_timestamp, iam_user_expiry, refresh_margin
 from vault_credential_process.models import AWSCredentials, Clock, VaultToken, wall_clock
+from vault_credential_process.refusals import RefusedError
 from vault_credential_process.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -28,6 +34,9 @@ PATIENCE = 10.0
 
 GLIMPSE = 2.0
 """Seconds that new IAM users' keys are probed while the old pair can be served."""
+
+LEAST_GAIN = 1.5
+"""Seconds that a new IAM user must outlive the held one by, to be worth making; look-ups round to whole seconds."""
 
 RELOGIN_INTERVAL = 60.0
 """Seconds between two fresh logins that a dead token may cause."""
@@ -86,15 +95,15 @@ class Fetcher:
         flight = _Flight(self, auth.choose(self.config), deadline)
         entry = flight.load()
         if entry is not None and flight.may_hand_out(entry):
-            return flight.fetched(entry.credentials)
+            return flight.fetched(entry.credentials, pause_until=flight.pause_end(entry))
         # While somebody else refreshes, a pair that is valid serves; without one there is nothing to do but wait.
         with self.cache.place.locked(flight.key, deadline, wait=flight.usable(entry) is None) as mine:
             entry = flight.load()
             usable = flight.usable(entry)
             if entry is not None and flight.may_hand_out(entry):
-                return flight.fetched(entry.credentials)
+                return flight.fetched(entry.credentials, pause_until=flight.pause_end(entry))
             if not mine and usable is not None:
-                return flight.fetched(usable, last=True)
+                return flight.fetched(usable, pause_until=self.clock() + GLIMPSE)
             return flight.refresh(entry, self.cache.place.failure_since(flight.key, began))
 
     def token(self) -> VaultToken:
@@ -143,14 +152,13 @@ class _Flight:
         left = entry.credentials.seconds_left(self.clock())
         if not entry.proven or left <= 0:
             return False
-        return left >= refresh_margin(entry.credentials.life) or self._pauses(entry)
+        return left >= refresh_margin(entry.credentials.life) or self.clock() < self.pause_end(entry)
 
-    def _pauses(self, entry: Entry) -> bool:
-        """Tell whether a failure was so short a time ago that the next try can wait: a quarter of what was left."""
-        if entry.failed_at is None:
-            return False
-        pause = min(MAX_PAUSE, entry.credentials.seconds_left(entry.failed_at) / 4)
-        return 0 <= self.clock() - entry.failed_at < pause
+    def pause_end(self, entry: Entry) -> float:
+        """Return until when a failure puts off the next try: a quarter of what was left; 0 where there was none."""
+        if entry.failed_at is None or entry.failed_at > self.clock():
+            return 0.0
+        return entry.failed_at + min(MAX_PAUSE, entry.credentials.seconds_left(entry.failed_at) / 4)
 
     def usable(self, entry: Entry | None) -> AWSCredentials | None:
         """Return the pair that is valid now: the kept one, or the one before it while the new one is unproven."""
@@ -159,9 +167,10 @@ class _Flight:
         pair = entry.credentials if entry.proven else entry.previous
         return pair if pair is not None and pair.seconds_left(self.clock()) > 0 else None
 
-    def fetched(self, credentials: AWSCredentials, *, last: bool = False) -> Fetched:
-        good_until = 0.0 if last else credentials.expiry - refresh_margin(credentials.life)
-        return Fetched(credentials, self.key, good_until)
+    def fetched(self, credentials: AWSCredentials, *, pause_until: float = 0.0) -> Fetched:
+        """Return credentials with their place and how long they serve: by the rule, or as long as nobody is to ask."""
+        rule = credentials.expiry - refresh_margin(credentials.life)
+        return Fetched(credentials, self.key, rule if rule > self.clock() else min(pause_until, credentials.expiry))
 
     def refresh(self, entry: Entry | None, failure: VaultCredentialError | None) -> Fetched:
         """Return fresh credentials; where that fails, the last good ones with the reason kept beside them."""
@@ -172,7 +181,11 @@ class _Flight:
             if failure is not None:
                 raise failure
             with Vault(self.config, deadline, self.clock) as vault:
-                return self.fetched(self._renew_or_read(vault, entry))
+                found = self._renew_or_read(vault, entry)
+            kept = self.load()
+            # Where the old pair serves until a new one is known, nobody need ask again at once.
+            is_old = kept is not None and not kept.proven
+            return self.fetched(found, pause_until=self.clock() + GLIMPSE if is_old else 0.0)
         except VaultCredentialError as error:
             # What is kept may have changed: a new pair is stored before it is proven, a dead one is forgotten.
             entry = self.load()
@@ -183,24 +196,27 @@ class _Flight:
                 raise
             left = usable.seconds_left(self.clock())
             logger.warning("%s; going on with credentials that live for %.0f s", error, left)
-            self._store(dataclasses.replace(entry, failure=str(error), failed_at=self.clock()))
-            return self.fetched(usable, last=True)
+            entry = dataclasses.replace(entry, failure=str(error), failed_at=self.clock())
+            self._store(entry)
+            return self.fetched(usable, pause_until=self.pause_end(entry))
 
     def _renew_or_read(self, vault: Vault, entry: Entry | None) -> AWSCredentials:
-        if entry is not None and not entry.proven:
+        is_valid = entry is not None and entry.credentials.seconds_left(self.clock()) > 0
+        if entry is not None and is_valid and not entry.proven:
             return self._prove(vault, entry)
-        if entry is not None and entry.credentials.credential_type == "iam_user":
-            renewed = self._renewed(vault, entry.credentials)
+        if entry is not None and is_valid and entry.credentials.credential_type == "iam_user":
+            renewed = self._renewed(vault, entry)
             if renewed is not None:
                 self._store(dataclasses.replace(entry, credentials=renewed, failure=None, failed_at=None))
                 return renewed
             entry = self.load()
-        credentials = self._read(vault, entry)
+        credentials, token = self._read(vault, entry)
         fresh = Entry(
             credentials,
             proven=credentials.credential_type != "iam_user" or not self.config.vault_aws_probe,
-            previous=self.usable(entry),
-            token_key=self.token_key,
+            # What was kept is looked at again: a token that died meanwhile took its IAM user along.
+            previous=self.usable(self.load()),
+            token_hash=self._token_hash(token),
             profile=self.config.profile,
             aws_path=self.config.aws_path,
             vault_addr=self.config.vault_addr,
@@ -224,41 +240,49 @@ class _Flight:
         found, known = probe.wait_until_known(entry.credentials, self.config, vault.deadline, seconds=patience)
         if previous is not None and not known and seconds > patience:
             return previous
-        self._store(dataclasses.replace(entry, credentials=found, proven=True, previous=None))
+        self._store(
+            dataclasses.replace(entry, credentials=found, proven=True, previous=None, failure=None, failed_at=None)
+        )
         return found
 
-    def _renewed(self, vault: Vault, held: AWSCredentials) -> AWSCredentials | None:
+    def _renewed(self, vault: Vault, entry: Entry) -> AWSCredentials | None:
         """Return the held keys with a longer life, or ``None`` where renewal does not extend it enough.
 
         It keeps the IAM user, so there is no new one and no wait. At the maximum of token or lease renewal adds
-        ever less; it must make up for half of the time that has passed.
+        ever less; what it leaves must be enough to be handed out for a while. While Vault is away the held keys
+        serve: another IAM user is made only where Vault refuses to renew this one.
+
+        :raises VaultCredentialError: when Vault is away.
         """
+        held = entry.credentials
         kept = self._kept_token()
         if kept is None or kept.token.uses_left is not None or not (held.renewable and held.lease_id):
             return None
+        token = self.token(vault).token
+        if self._token_hash(token) != entry.token_hash:
+            logger.debug("the lease ends with an earlier token; a new pair is read")
+            return None
         try:
-            token = kept.token
-            if token.renewable and not token.external:
-                token = vault.renew_token(token)
-                self._keep(token)
             asked_at, duration = vault.renew_lease(token, held.lease_id)
         except PermissionDeniedError:
-            self._judge(vault, kept.token)
+            self._is_dead(vault, token)
             return None
-        except VaultCredentialError as error:
+        except RefusedError as error:
             logger.debug("the lease was not renewed: %s", error)
             return None
         expiry = iam_user_expiry(
             asked_at=asked_at, age=0, lease_duration=duration, token_expiry=token.expiry, fallback=held.life
         )
-        if expiry - held.expiry < (asked_at - held.issued) / 2:
-            logger.debug("renewal adds only %.0f s; a new pair is read", expiry - held.expiry)
+        if expiry - asked_at < refresh_margin(held.life):
+            logger.debug("renewal leaves only %.0f s; a new pair is read", expiry - asked_at)
             return None
         logger.debug("renewed lease %s for %.0f s", held.lease_id, expiry - asked_at)
         return dataclasses.replace(held, issued=asked_at, expiry=expiry)
 
-    def _read(self, vault: Vault, entry: Entry | None) -> AWSCredentials:
+    def _read(self, vault: Vault, entry: Entry | None) -> tuple[AWSCredentials, VaultToken]:
+        """Return fresh credentials and the token that asked for them."""
         grip = self.token(vault)
+        self._refuse_in_vain(grip, entry)
         try:
             try:
                 credentials = self._read_with(vault, grip.token, entry)
@@ -272,7 +296,19 @@ class _Flight:
             raise
         if credentials.credential_type != "iam_user":
             self._tidy(vault, grip)
-        return credentials
+        return credentials, grip.token
+
+    def _refuse_in_vain(self, grip: Grip, entry: Entry | None) -> None:
+        """Refuse to make an IAM user that would end when the held one does, with a token that is not a new one."""
+        usable, end = self.usable(entry), grip.token.expiry
+        is_new = not grip.from_cache and not grip.token.external
+        if usable is None or usable.credential_type != "iam_user" or is_new or end is None:
+            return
+        if end < usable.expiry + LEAST_GAIN:
+            raise AuthenticationError(
+                f"{self.config.vault_addr}/v1/{self.config.aws_path}: the token ends at {format_timestamp(end)}, and a "
+                "new IAM user would end with it; renew the token, or get a new one"
+            )
 
     def _read_with(self, vault: Vault, token: VaultToken, entry: Entry | None) -> AWSCredentials:
         code = None
@@ -307,22 +343,31 @@ class _Flight:
             return None
         try:
             renewed = vault.renew_token(token)
-        except VaultCredentialError as error:
+        except PermissionDeniedError:
+            self._is_dead(vault, token)
+            return None
+        except RefusedError as error:
             logger.debug("the token was not renewed: %s", error)
             return None
+        except VaultCredentialError as error:
+            logger.debug("the token was not renewed, but lives: %s", error)
+            return token
         if renewed.seconds_left(self.clock()) < refresh_margin(kept.life):
             logger.debug("the token nears its maximum; a new login")
             return None
-        self._keep(renewed)
+        self._keep(renewed, life=kept.life)
         return renewed
 
-    def _keep(self, token: VaultToken) -> bool:
-        """Keep a token for the next call, the coming use of a limited one already counted."""
+    def _keep(self, token: VaultToken, *, life: float = 0.0) -> bool:
+        """Keep a token for the next call, the coming use of a limited one already counted.
+
+        ``life`` is the longest that it had: at its maximum a renewal leaves less, which must not pass for a whole life.
+        """
         if token.uses_left is not None:
             token = dataclasses.replace(token, uses_left=token.uses_left - 1)
         kept = TokenEntry(
             token,
-            life=None if token.expiry is None else token.seconds_left(self.clock()),
+            life=None if token.expiry is None else max(life, token.seconds_left(self.clock())),
             profile=self.config.profile,
             path=f"auth/{self.method.mount}",
             vault_addr=self.config.vault_addr,
@@ -332,23 +377,40 @@ class _Flight:
     def _judge(self, vault: Vault, token: VaultToken) -> bool:
         """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
 
-        A dead one is forgotten, with the IAM user that died with it. One such death a minute leads to a new login;
-        where neither reading nor looking up is allowed, dead and denied look alike, and more would be a storm.
+        One dead token a minute leads to a new login; where neither reading nor looking up is allowed, dead and denied
+        look alike, and more would be a storm.
         """
         mark = self.cache.place.hash("relogin", self.token_key)
         if self._is_recent(self.cache.get(mark)):
             return True
+        if not self._is_dead(vault, token):
+            return True
+        self.cache.set(mark, b"%f" % self.clock())
+        return False
+
+    def _is_dead(self, vault: Vault, token: VaultToken) -> bool:
+        """Ask whether a token that was denied is dead; one of limited uses counts as dead. A dead one is forgotten."""
         if token.uses_left is None:
             with contextlib.suppress(PermissionDeniedError):
                 vault.look_up(token.value, origin="an earlier login")
-                return True
+                return False
         logger.debug("the kept token is dead")
-        self.cache.set(mark, b"%f" % self.clock())
-        self.cache.delete(self.token_key)
-        entry = self.load()
-        if entry is not None and entry.credentials.credential_type == "iam_user":
-            self.cache.delete(self.key)
-        return False
+        self._bury(token)
+        return True
+
+    def _bury(self, token: VaultToken) -> None:
+        """Forget a token that has ended, and every IAM user that ended with it."""
+        kept = self._kept_token()
+        if kept is not None and kept.token.value == token.value:
+            self.cache.delete(self.token_key)
+        ended = self._token_hash(token)
+        for key in {self.key, *self.cache.keys()}:
+            entry = Entry.load(self.cache.get(key), self.clock())
+            if entry is not None and entry.token_hash == ended and entry.credentials.credential_type == "iam_user":
+                self.cache.delete(key)
+
+    def _token_hash(self, token: VaultToken) -> str:
+        return self.cache.place.hash("token value", token.value)
 
     def _is_recent(self, mark: bytes | None) -> bool:
         try:
@@ -375,17 +437,32 @@ class _Flight:
     def forget(self, *, revoke: bool) -> list[str]:
         """Forget credentials and token, ending the token first if that is wanted."""
         entry, kept, done = self.load(), self._kept_token(), []
-        if revoke and kept is not None and not kept.token.external:
-            with Vault(self.config, self.deadline, self.clock) as vault:
-                vault.revoke_token(kept.token)
-            done.append("revoked the Vault token, and with it every IAM user that it asked for")
-        elif revoke:
-            done.append("no token of ours is held, so nothing was revoked: a token from outside is its owner's to end")
-        if revoke and entry is not None and entry.credentials.credential_type == "sts":
-            until = format_timestamp(entry.credentials.expiry)
-            done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
+        if revoke:
+            done += self._revoked(entry, kept)
         for key, held, what in ((self.key, entry, "credentials"), (self.token_key, kept, "Vault token")):
             self.cache.delete(key)
             if held is not None:
                 done.append(f"forgot the {what} of {self.config.aws_path} at {self.config.vault_addr}")
         return done or ["nothing was held"]
+
+    def _revoked(self, entry: Entry | None, kept: TokenEntry | None) -> list[str]:
+        """End the kept token, if it is ours and can be ended; return what came of it, a line each."""
+        done = []
+        if kept is None or kept.token.external:
+            done.append("no token of ours is held, so nothing was revoked: a token from outside is its owner's to end")
+        elif kept.token.token_type == "batch":  # noqa: S105 - the kind of token
+            done.append("a batch token cannot be revoked: it ends by itself, and every IAM user with it")
+        else:
+            with Vault(self.config, self.deadline, self.clock) as vault:
+                try:
+                    vault.revoke_token(kept.token)
+                    done.append("revoked the Vault token, and with it every IAM user that it asked for")
+                except PermissionDeniedError:
+                    if kept.token.seconds_left(self.clock()) > 0 and not self._is_dead(vault, kept.token):
+                        raise
+                    done.append("the Vault token had ended already, and every IAM user with it")
+            self._bury(kept.token)
+        if entry is not None and entry.credentials.credential_type == "sts":
+            until = format_timestamp(entry.credentials.expiry)
+            done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
+        return done

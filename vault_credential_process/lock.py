@@ -21,12 +21,13 @@ _LONGEST_NAP = 0.05
 class FileLock:
     """The exclusive lock of one file. The file stays behind, empty, unless :meth:`remove` takes it away."""
 
-    __slots__ = ("_descriptor", "path")
+    __slots__ = ("_descriptor", "_owner", "path")
 
     def __init__(self, path: str) -> None:
         """Name the file; nothing is opened yet."""
         self.path = path
         self._descriptor = -1
+        self._owner = 0
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free, without waiting.
@@ -37,7 +38,7 @@ class FileLock:
         descriptor = os.open(self.path, flags, 0o600)
         try:
             if _lock(descriptor) and self._is_still_there(descriptor):
-                self._descriptor = descriptor
+                self._descriptor, self._owner = descriptor, os.getpid()
                 descriptor = -1
                 return True
             return False
@@ -62,8 +63,14 @@ class FileLock:
             nap = min(nap * 1.5, _LONGEST_NAP)
 
     def release(self) -> None:
-        """Free the lock; nothing happens where it is not held."""
+        """Free the lock; nothing happens where it is not held.
+
+        Closing alone would leave it with a child that was forked meanwhile and has the same open file. Such a child
+        frees nothing of its parent's.
+        """
         if self._descriptor >= 0:
+            if self._owner == os.getpid():
+                _unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -98,6 +105,9 @@ except ImportError:  # Windows
             return False
         return True
 
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+
 else:
 
     def _lock(descriptor: int) -> bool:
@@ -106,3 +116,6 @@ else:
         except OSError:
             return False
         return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

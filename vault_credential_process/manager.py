@@ -14,9 +14,9 @@ import hvac
 import hvac.adapters
 
 from vault_credential_process import auth
-from vault_credential_process.config import find_profile
 from vault_credential_process.errors import AuthenticationError
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.profiles import find_profile
 from vault_credential_process.provider import METHOD, VaultCredentials, fetcher_of
 from vault_credential_process.vault import connected_client
 

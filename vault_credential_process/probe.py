@@ -20,6 +20,7 @@ import botocore.exceptions
 import botocore.httpsession
 import botocore.loaders
 import botocore.regions
+import botocore.utils
 
 from vault_credential_process.config import Config
 from vault_credential_process.expiry import Deadline
@@ -31,9 +32,11 @@ SUCCESSES = 3
 """How many answers in a row must know the key: STS has many servers, and they learn at different times."""
 
 _PAUSE = 0.5
+_LONGEST = 5.0
 _MARGIN = 2.0
 _BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 _UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
+_TOO_MANY = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
 _CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
 _ACCOUNT = re.compile(r"<Account>\s*(\d{12})\s*</Account>")
 
@@ -48,12 +51,13 @@ def wait_until_known(
     """
     limit = time.monotonic() + min(seconds, deadline.remaining("the probe of new keys") - _MARGIN)
     url, region = _endpoint(config)
-    session = botocore.httpsession.URLLib3Session(verify=config.aws_ca_bundle or True, timeout=5)  # type: ignore[arg-type]  # takes a path too
     known_in_a_row = 0
-    while time.monotonic() < limit:
+    while (left := limit - time.monotonic()) > 0:
         try:
-            response = session.send(_signed(credentials, url, region))
+            response = _send(_signed(credentials, url, region), config, timeout=min(_LONGEST, left))
         except botocore.exceptions.BotoCoreError as error:
+            if time.monotonic() >= limit:
+                break
             logger.debug("probe: %s cannot be reached (%s); keys handed out unproven", url, type(error).__name__)
             return credentials, True
         text = response.text
@@ -61,7 +65,7 @@ def wait_until_known(
         refused = code.group(1) if code else ""
         if response.status_code == 403 and refused in _UNKNOWN_KEY:
             known_in_a_row = 0
-        elif response.status_code < 500 and response.status_code != 429:
+        elif response.status_code < 500 and response.status_code != 429 and refused not in _TOO_MANY:
             known_in_a_row += 1
             account = _ACCOUNT.search(text)
             if account:
@@ -72,6 +76,17 @@ def wait_until_known(
         time.sleep(_PAUSE)
     logger.debug("probe: AWS did not know the keys in time")
     return credentials, False
+
+
+def _send(request: Any, config: Config, *, timeout: Any) -> Any:
+    """Send on a connection of its own, which may meet another of STS's servers than the last one did."""
+    verify: Any = config.aws_ca_bundle or True
+    proxies = botocore.utils.get_environ_proxies(request.url)
+    session = botocore.httpsession.URLLib3Session(verify=verify, timeout=timeout, proxies=proxies)
+    try:
+        return session.send(request)
+    finally:
+        session.close()
 
 
 def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:

@@ -20,11 +20,12 @@ import botocore.exceptions
 import botocore.session
 
 from vault_credential_process import auth, cache
-from vault_credential_process.config import Config, Profile
+from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
 from vault_credential_process.expiry import refresh_windows
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.profiles import Profile
 
 # A program that sets up no logging must not find our warnings on its stderr.
 logging.getLogger("vault_credential_process").addHandler(logging.NullHandler())

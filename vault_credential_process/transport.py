@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import http.client
 import io
-import os
 import socket
-import ssl
 import time
 import urllib.parse
-from collections.abc import Sequence
 from typing import Any
 
 import requests
@@ -25,9 +22,10 @@ import urllib3.connection
 import urllib3.connectionpool
 
 from vault_credential_process.config import Config
-from vault_credential_process.errors import ConfigurationError, UnreachableError, one_line
+from vault_credential_process.errors import UnreachableError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.parsers import is_loopback
+from vault_credential_process.tls import tls_context
 
 MAX_REPLY = 4 * 1024 * 1024
 """Bytes of the longest reply that is read; an answer with credentials has less than 8 KiB."""
@@ -36,8 +34,6 @@ CONNECT_LIMIT = 10.0
 """Seconds that one attempt to connect may take."""
 
 _CHUNK = 64 * 1024
-_ALERTS_ABOUT_US = ("alert certificate", "alert bad certificate", "alert unknown ca", "alert handshake failure")
-"""What OpenSSL reports where the server does not take the client's certificate, or wants one."""
 
 
 def base_url(config: Config) -> str:
@@ -60,74 +56,6 @@ def open_session(config: Config, deadline: Deadline | None) -> requests.Session:
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
-
-
-def tls_context(config: Config) -> ssl.SSLContext:
-    """Return the TLS settings: TLS 1.2 at least, the CA that is configured, else the system's.
-
-    ``VAULT_CACERT`` goes before ``VAULT_CACERT_BYTES``, and both before ``VAULT_CAPATH``, as in Go.
-
-    :raises ConfigurationError: when a file is missing or is not what it should be.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.vault_cacert:
-        _load(context.load_verify_locations, "vault_cacert", config.vault_cacert, cafile=config.vault_cacert)
-    elif config.vault_cacert_bytes:
-        _load(context.load_verify_locations, "vault_cacert_bytes", "PEM text", cadata=config.vault_cacert_bytes)
-    elif config.vault_capath:
-        _load_directory(context, config.vault_capath)
-    else:
-        context.load_default_certs()
-        paths = ssl.get_default_verify_paths()
-        if not paths.cafile and not paths.capath and not context.cert_store_stats()["x509_ca"]:
-            context.load_verify_locations(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    if config.vault_client_cert or config.vault_client_key:
-        if not (config.vault_client_cert and config.vault_client_key):
-            missing = "vault_client_key" if config.vault_client_cert else "vault_client_cert"
-            raise ConfigurationError(f"{missing}: missing; a client certificate needs both its file and its key")
-        _load(
-            context.load_cert_chain,
-            "vault_client_cert",
-            f"{config.vault_client_cert} with {config.vault_client_key}",
-            certfile=config.vault_client_cert,
-            keyfile=config.vault_client_key,
-            password=_refuse_password,
-        )
-    if config.vault_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _refuse_password() -> str:
-    """Answer OpenSSL, which would ask on the terminal."""
-    return ""
-
-
-def _load(load: Any, key: str, what: str, **arguments: Any) -> None:
-    try:
-        load(**arguments)
-    except ssl.SSLError as error:
-        reason = (error.reason or "not PEM").replace("_", " ").lower()
-        raise ConfigurationError(f"{key}: {what}: {reason}; it must be an unencrypted PEM file") from None
-    except OSError as error:
-        raise ConfigurationError(f"{key}: {what}: {error.strerror or 'cannot be read'}") from None
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"{key}: {what}: not PEM") from None
-
-
-def _load_directory(context: ssl.SSLContext, directory: str) -> None:
-    """Load every file of a directory, as Go does; OpenSSL alone would want hashed names."""
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError as error:
-        raise ConfigurationError(f"vault_capath: {directory}: {error.strerror}") from None
-    paths = [path for path in (os.path.join(directory, name) for name in names) if os.path.isfile(path)]
-    if not paths:
-        raise ConfigurationError(f"vault_capath: {directory}: holds no file")
-    for path in paths:
-        _load(context.load_verify_locations, "vault_capath", path, cafile=path)
 
 
 def _proxies(config: Config) -> dict[str, str]:
@@ -318,75 +246,3 @@ def base_of(url: str | None) -> str:
     """Return the scheme, host and port of a URL."""
     parts = urllib.parse.urlsplit(url or "")
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def was_sent(error: requests.RequestException) -> bool:
-    """Tell whether any byte of the request may have reached the server; only if not, it may be sent again freely."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
-        return False
-    causes = _causes(error)
-    return not (_tunnel_refused(causes) or any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes))
-
-
-def _tunnel_refused(causes: Sequence[BaseException]) -> bool:
-    """Tell whether a proxy refused to connect us (the words are those of ``http.client``)."""
-    return any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
-
-
-def explain(error: requests.RequestException, config: Config, what: str) -> UnreachableError:
-    """Return what a failed request means: one line with the address and what to do."""
-    causes = _causes(error)
-    text = " ".join(str(cause) for cause in causes)
-    address = config.vault_addr
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return UnreachableError(f"{address}: TLS: {_certificate_trouble(cause, config)}")
-    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
-        return UnreachableError(f"{address}: TLS failed at once: the server speaks plain http there; check vault_addr")
-    if isinstance(error, requests.exceptions.SSLError):
-        reason = next((c.reason for c in causes if isinstance(c, ssl.SSLError) and c.reason), "handshake failed")
-        reason = one_line(reason).replace("_", " ").lower()
-        remedy = "check the TLS settings"
-        if any(words in reason for words in _ALERTS_ABOUT_US):
-            remedy = "does the server want another vault_client_cert and vault_client_key?"
-        return UnreachableError(f"{address}: TLS: {reason}; {remedy}")
-    if isinstance(error, requests.exceptions.ProxyError) or _tunnel_refused(causes):
-        return UnreachableError(f"{address}: the proxy refused or failed; check VAULT_PROXY_ADDR or HTTPS_PROXY")
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return UnreachableError(f"{address}: the host name does not resolve; check vault_addr and DNS")
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return UnreachableError(f"{address}: connection refused: nothing listens there; check vault_addr and its port")
-    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
-        reason = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "no connection")
-        there = "that the Agent runs" if address.startswith("unix:") else "the network"
-        return UnreachableError(f"{address}: {one_line(reason).lower()}; check vault_addr and {there}")
-    if isinstance(error, requests.Timeout) or any(isinstance(c, urllib3.exceptions.TimeoutError) for c in causes):
-        return UnreachableError(
-            f"{address}: no answer to {what} in time; check the network, or raise vault_client_timeout"
-        )
-    scheme = " (https:// where the server speaks TLS)" if address.startswith("http:") else ""
-    return UnreachableError(f"{address}: the connection broke during {what}; check the network and vault_addr{scheme}")
-
-
-def _certificate_trouble(error: ssl.SSLCertVerificationError, config: Config) -> str:
-    message = one_line(error.verify_message or "the certificate is not valid").rstrip(".")
-    lower = message.lower()
-    if "expired" in lower:
-        return f"{message}; renew the server's certificate, or check this host's clock"
-    if "mismatch" in lower or "not valid for" in lower:
-        return f"{message}; use the name in the certificate in vault_addr, or set vault_tls_server_name"
-    trusted = config.vault_cacert or config.vault_capath or ("" if config.vault_cacert_bytes else "the system's CAs")
-    return f"{message} (trusted: {trusted or 'vault_cacert_bytes'}); set vault_cacert to the CA that signed it"
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error with all that caused it: requests and urllib3 wrap in arguments, reasons and contexts."""
-    found: list[BaseException] = []
-    queue: list[Any] = [error]
-    while queue:
-        item = queue.pop(0)
-        if not isinstance(item, BaseException) or item in found:
-            continue
-        found.append(item)
-        queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-    return found

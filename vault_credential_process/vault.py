@@ -20,7 +20,7 @@ import hvac
 import hvac.adapters
 import requests
 
-from vault_credential_process import answers, refusals, transport
+from vault_credential_process import answers, failures, refusals, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
 from vault_credential_process.errors import PermissionDeniedError, UnreachableError, VaultCredentialError, one_line
@@ -151,18 +151,21 @@ class Vault:
         """Return a token with its life extended, as far as its maximum allows.
 
         :raises PermissionDeniedError: when Vault answers 403: the token is dead or may not renew itself.
-        :raises UnreachableError: when Vault refuses otherwise (a batch token, say) or does not answer.
+        :raises RefusedError: when Vault refuses otherwise: a batch token, say.
+        :raises VaultCredentialError: when Vault is away.
         """
         path = "auth/token/renew-self"
         answer = self._renew(token, path, {}, self.config.auth_namespace)
         renewed = answers.login_token(answer, f"{self.config.vault_addr}/v1/{path}")
-        return dataclasses.replace(renewed, external=token.external)
+        # In the last second of its maximum the answer says 0, which means "for ever" only of a token without an end.
+        return dataclasses.replace(renewed, external=token.external, expiry=renewed.expiry or token.expiry)
 
     def renew_lease(self, token: VaultToken, lease_id: str) -> tuple[float, float]:
         """Extend a lease; return when that was asked for and the seconds it lives from then on.
 
         :raises PermissionDeniedError: when Vault answers 403: the token is dead or may not renew leases.
-        :raises UnreachableError: when Vault refuses otherwise (the lease is gone, say) or does not answer.
+        :raises RefusedError: when Vault refuses otherwise: the lease is gone, say.
+        :raises VaultCredentialError: when Vault is away.
         """
         answer = self._renew(token, "sys/leases/renew", {"lease_id": lease_id}, self.config.vault_namespace)
         return answer.asked_at, answers.lease_duration(answer)
@@ -173,17 +176,29 @@ class Vault:
         except RefusedError as error:
             if error.refusal.status == 403 and error.refusal.errors is not None:
                 raise PermissionDeniedError(f"{error.refusal.where}: permission denied") from None
-            raise
+            raise refusals.general(error.refusal) or error from None
 
     def revoke_token(self, token: VaultToken) -> None:
-        """End a token of ours. This ends its ``iam_user`` leases too; STS credentials live on."""
-        self._ask(
-            "post",
-            "auth/token/revoke-self",
-            token=token.value,
-            namespace=self.config.auth_namespace,
-            secrets=(token.value,),
-        )
+        """End a token of ours. This ends its ``iam_user`` leases too; STS credentials live on.
+
+        :raises PermissionDeniedError: when Vault answers 403: the token is dead or may not revoke itself.
+        :raises UnreachableError: when Vault refuses otherwise or does not answer.
+        """
+        try:
+            self._ask(
+                "post",
+                "auth/token/revoke-self",
+                token=token.value,
+                namespace=self.config.auth_namespace,
+                secrets=(token.value,),
+            )
+        except RefusedError as error:
+            if error.refusal.status == 403 and error.refusal.errors is not None:
+                raise PermissionDeniedError(
+                    f"{error.refusal.where}: permission denied: the token may not revoke itself, so nothing was "
+                    'forgotten; add: path "auth/token/revoke-self" { capabilities = ["update"] }'
+                ) from None
+            raise refusals.general(error.refusal) or error from None
 
     def revoke_lease(self, token: VaultToken, lease_id: str) -> None:
         """End a lease. Few policies allow it (``default`` does not)."""
@@ -230,9 +245,9 @@ class Vault:
                 response = self._send(method, path, token=token, namespace=namespace, json=json, params=params)
             except requests.RequestException as error:
                 logger.debug("%s: try %d: %s", what, attempt, type(error).__name__)
-                again = repeatable or not transport.was_sent(error)
+                again = repeatable or not failures.was_sent(error)
                 if not again or isinstance(error, requests.exceptions.SSLError) or self._is_last(attempt, wait, what):
-                    raise transport.explain(error, self.config, what) from None
+                    raise failures.explain(error, self.config, what) from None
             else:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
                 if response.status_code < 300:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vault_credential_process.auth.base import AuthMethod
-from vault_credential_process.config import Config, Profile, lookup, resolve
+from vault_credential_process.config import Config, lookup, resolve
 from vault_credential_process.errors import AuthenticationError, AuthUnavailable, ConfigurationError, one_line
 from vault_credential_process.models import Option, VaultToken, options_of
+from vault_credential_process.profiles import Profile
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault

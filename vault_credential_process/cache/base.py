@@ -55,6 +55,13 @@ class CacheBackend(abc.ABC):
     def delete(self, key: str) -> None:
         """Forget a key; nothing happens where it is not kept."""
 
+    def clear(self) -> int:
+        """Forget everything; return how many keys were kept."""
+        keys = tuple(self.keys())
+        for key in keys:
+            self.delete(key)
+        return len(keys)
+
     @abc.abstractmethod
     def keys(self) -> Iterable[str]:
         """Return the keys that are kept, as far as the backend can tell."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from vault_credential_process.cache.place import Place
 from vault_credential_process.config import Config
 from vault_credential_process.fastpath import FORMAT
-from vault_credential_process.models import AWSCredentials, Identity, VaultToken
+from vault_credential_process.models import AWSCredentials, CredentialType, Identity, VaultToken
 
-_T = TypeVar("_T", AWSCredentials, VaultToken)
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class Entry:
     """Credentials in a cache.
 
     ``proven`` is false until AWS knew a freshly made IAM user; ``previous`` is the pair that is served meanwhile.
-    ``failure`` is why they were last not refreshed, in words without a secret. ``label`` tells people what it is:
-    profile, role path and address.
+    ``failure`` is why they were last not refreshed, in words without a secret. ``token_hash`` stands for the token
+    that asked for them, whose end an IAM user shares. The rest tells people what it is.
     """
 
     credentials: AWSCredentials
@@ -29,7 +29,7 @@ class Entry:
     previous: AWSCredentials | None = None
     failure: str | None = None
     failed_at: float | None = None
-    token_key: str = ""
+    token_hash: str = dataclasses.field(default="", repr=False)
     profile: str | None = None
     aws_path: str = ""
     vault_addr: str = ""
@@ -41,26 +41,16 @@ class Entry:
     @classmethod
     def load(cls, content: bytes | None, now: float) -> Entry | None:
         """Return a kept entry; ``None`` where it is garbage, of another version, or from the future."""
-        fields = _load("credentials", content)
-        if fields is None:
+        entry = _load("credentials", cls, content)
+        if entry is None:
             return None
-        try:
-            credentials = _restore(AWSCredentials, fields.pop("credentials"))
-            previous = fields.pop("previous")
-            entry = cls(
-                credentials=credentials,
-                previous=None if previous is None else _restore(AWSCredentials, previous),
-                **fields,
-            )
-            is_sane = credentials.issued <= now + 60 and credentials.issued < credentials.expiry
-        except (TypeError, KeyError, ValueError, AttributeError):
-            return None
-        return entry if is_sane else None
+        credentials = entry.credentials
+        return entry if credentials.issued <= now + 60 and credentials.issued < credentials.expiry else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TokenEntry:
-    """A Vault token in a cache, with the life it had when it was made or renewed (``None``: it does not end)."""
+    """A Vault token in a cache, with the longest life that it had (``None``: it does not end)."""
 
     token: VaultToken
     life: float | None
@@ -75,11 +65,7 @@ class TokenEntry:
     @classmethod
     def load(cls, content: bytes | None) -> TokenEntry | None:
         """Return a kept entry; ``None`` where it is garbage or of another version."""
-        fields = _load("token", content)
-        try:
-            return None if fields is None else cls(**{**fields, "token": _restore(VaultToken, fields["token"])})
-        except (TypeError, KeyError, ValueError, AttributeError):
-            return None
+        return _load("token", cls, content)
 
 
 def token_key(place: Place, config: Config, identity: Identity) -> str:
@@ -111,38 +97,54 @@ def _dump(kind: str, fields: Mapping[str, Any]) -> bytes:
     return json.dumps({"format": FORMAT, "kind": kind, **fields}, ensure_ascii=True).encode("ascii")
 
 
-def _load(kind: str, content: bytes | None) -> dict[str, Any] | None:
+def _load(kind: str, owner: type[_T], content: bytes | None) -> _T | None:
     try:
         fields = json.loads(content or b"")
-    except ValueError:
+        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.pop("kind", None) != kind:
+            return None
+        return _restore(owner, fields)
+    except (ValueError, TypeError, RecursionError):
         return None
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.pop("kind", None) != kind:
-        return None
-    return fields
 
 
-def _restore(owner: type[_T], fields: Any) -> _T:
-    """Return a value whose every field has the type that it was kept with.
+def _restore(owner: Callable[..., _T], values: Any) -> _T:
+    """Return a value with exactly the fields that it was kept with, each of its own type.
 
     :raises TypeError: when a field is missing, unknown, or of another type.
     """
-    make: Callable[..., _T] = owner
-    restored = make(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-    for field in dataclasses.fields(restored):
-        value = getattr(restored, field.name)
-        allowed = _TYPES[str(field.type)]
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            raise TypeError(field.name)
-    return restored
+    declared = {field.name: str(field.type) for field in dataclasses.fields(owner)}  # type: ignore[arg-type]  # a class
+    if not isinstance(values, dict) or values.keys() != declared.keys():
+        raise TypeError("not the fields of an entry")
+    return owner(**{name: _field(declared[name], value) for name, value in values.items()})
 
 
+def _field(declared: str, value: Any) -> Any:
+    kind, _, optional = declared.partition(" | ")
+    if optional and value is None:
+        return None
+    if kind in _NESTED:
+        return _restore(_NESTED[kind], value)
+    is_right = isinstance(value, _TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if is_right and kind == "float":
+        is_right = -_LATEST < value < _LATEST
+    elif is_right and kind == "CredentialType":
+        is_right = value in get_args(CredentialType)
+    if not is_right:
+        raise TypeError(declared)
+    if isinstance(value, list):
+        return tuple(_field("str", item) for item in value)
+    return value
+
+
+_LATEST = 250_000_000_000.0
+"""Seconds since the epoch, in the year 9892: later moments, and what is no number at all, break calendars."""
+
+_NESTED: dict[str, Callable[..., Any]] = {"AWSCredentials": AWSCredentials, "VaultToken": VaultToken}
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
-    "str | None": (str, type(None)),
     "float": (float, int),
-    "float | None": (float, int, type(None)),
-    "int | None": (int, type(None)),
+    "int": (int,),
     "bool": (bool,),
-    "tuple[str, ...]": (tuple,),
+    "tuple[str, ...]": (list,),
     "CredentialType": (str,),
 }

@@ -6,7 +6,6 @@ lie in a private directory of the user, without any secret.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -33,6 +32,8 @@ TIMEOUT = 10.0
 WINDOWS_LIMIT = 1200
 """Characters in one Windows credential: 2,560 bytes of UTF-16, less a margin."""
 
+_MARK = "keyring-"
+
 _T = TypeVar("_T")
 
 
@@ -51,6 +52,7 @@ class Keyring(CacheBackend):
         self.place: HostPlace = HostPlace(directory)
         self.reason = reason
         self._limit = limit
+        self._read: dict[str, tuple[str, bytes | None]] = {}
 
     @classmethod
     def open(cls, environ: Mapping[str, str]) -> Self:
@@ -69,42 +71,69 @@ class Keyring(CacheBackend):
             raise CacheUnavailable(f"{directory}: {error.strerror}") from None
 
     def get(self, key: str) -> bytes | None:
-        first = self._ask(keyring.get_password, key)
-        if first is None or not first.startswith("parts "):
-            return None if first is None else first.encode()
-        head, _, value = first.partition("\n")
-        try:
-            parts = int(head.split(" ")[1])
-        except (IndexError, ValueError):
+        # What the store was asked for once is remembered until somebody writes anew: a call reads an item once, and
+        # not at all where nothing is kept. Managed machines take seconds for each read.
+        state = fastpath.path_state(self._mark(key))
+        if state == fastpath.ABSENT:
             return None
-        for number in range(1, parts):
-            more = self._ask(keyring.get_password, f"{key}.{number}")
-            if more is None:
+        if self._read.get(key, ("", None))[0] != state:
+            self._read[key] = state, self._whole(key)
+        return self._read[key][1]
+
+    def _whole(self, key: str) -> bytes | None:
+        value = ""
+        for number in range(self._pieces(key)):
+            piece = self._ask(keyring.get_password, _item(key, number))
+            if piece is None:
                 return None
-            value += more
+            value += piece
         return value.encode()
 
     def set(self, key: str, value: bytes) -> bool:
         text = value.decode("ascii")
-        pieces = [text]
-        if self._limit is not None and len(text) > self._limit:
-            size = self._limit - 16
-            pieces = [text[start : start + size] for start in range(0, len(text), size)]
-            pieces[0] = f"parts {len(pieces)}\n{pieces[0]}"
-        # The first piece names the number of the rest, so it is written last: half a value is never read.
-        for number, piece in reversed(list(enumerate(pieces))):
-            if self._ask(_written, f"{key}.{number}" if number else key, piece) is None:
+        size = self._limit or len(text)
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        before = self._pieces(key)
+        try:
+            # Without its mark a value is not read: half of one never is.
+            os.unlink(self._mark(key))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("keyring: %s: %s; nothing is kept", self.place.directory, error.strerror)
+            return False
+        for number in range(len(pieces), before):
+            self._ask(keyring.delete_password, _item(key, number))
+        for number, piece in enumerate(pieces):
+            if self._ask(_written, _item(key, number), piece) is None:
                 return False
-        self._index(lambda known: known | {key: len(pieces)})
+        try:
+            fastpath.write_private(self._mark(key), b"%d" % len(pieces))
+        except OSError as error:
+            logger.warning("keyring: %s: %s; nothing is kept", self.place.directory, error.strerror)
+            return False
+        self._read[key] = fastpath.path_state(self._mark(key)), value
         return True
 
     def delete(self, key: str) -> None:
-        for number in range(self._known().get(key, 1)):
-            self._ask(keyring.delete_password, f"{key}.{number}" if number else key)
-        self._index(lambda known: {k: v for k, v in known.items() if k != key})
+        for number in range(self._pieces(key)):
+            self._ask(keyring.delete_password, _item(key, number))
+        try:
+            os.unlink(self._mark(key))
+        except OSError as error:
+            logger.debug("keyring: %s: %s", self._mark(key), error.strerror)
 
     def keys(self) -> Iterable[str]:
-        return tuple(self._known())
+        names = fastpath.listed(self.place.directory)
+        return [name.removeprefix(_MARK) for name in names if name.startswith(_MARK) and "." not in name]
+
+    def _mark(self, key: str) -> str:
+        """Return the file, without any secret, that tells that a key is kept, in how many items, and since when."""
+        return os.path.join(self.place.directory, _MARK + key)
+
+    def _pieces(self, key: str) -> int:
+        content = fastpath.read_private(self._mark(key), 8) or b""
+        return int(content) if content.isdigit() else 0
 
     def _ask(self, ask: Callable[..., _T], *arguments: str) -> _T | None:
         """Ask the store, but do not wait for ever: it may want to be unlocked by somebody who is not there."""
@@ -126,24 +155,10 @@ class Keyring(CacheBackend):
             logger.warning("keyring: no answer within %g s; unlock the store, or choose another cache", TIMEOUT)
         return answers[0] if answers else None
 
-    def _known(self) -> dict[str, int]:
-        """Return what is kept: stores cannot be listed, so an index without secrets lies beside the locks."""
-        content = fastpath.read_private(os.path.join(self.place.directory, "keyring-index"))
-        try:
-            known = json.loads(content or b"{}")
-            return {str(key): int(pieces) for key, pieces in known.items()}
-        except (ValueError, AttributeError, TypeError):
-            return {}
 
-    def _index(self, change: Callable[[dict[str, int]], dict[str, int]]) -> None:
-        known = self._known()
-        changed = change(known)
-        if changed != known:
-            try:
-                path = os.path.join(self.place.directory, "keyring-index")
-                fastpath.write_private(path, json.dumps(changed).encode())
-            except OSError as error:
-                logger.warning("keyring: the index cannot be written: %s", error.strerror)
+def _item(key: str, number: int) -> str:
+    """Return the name of an item; only a value that is longer than one item has more than the first."""
+    return f"{key}.{number}" if number else key
 
 
 def _written(service: str, name: str, value: str) -> bool:

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 
 from vault_credential_process import fastpath
@@ -55,9 +56,14 @@ class ProcessPlace(Place):
     def __init__(self) -> None:
         """Make a new random key; nothing of it leaves the process."""
         self.hash_key = os.urandom(32)
+        self._failures: dict[str, tuple[float, VaultCredentialError]] = {}
+        self.unlock()
+        _in_process.add(self)
+
+    def unlock(self) -> None:
+        """Begin with new locks, in a child of ``fork``: threads that held the old ones live on in the parent only."""
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
-        self._failures: dict[str, tuple[float, VaultCredentialError]] = {}
 
     @contextlib.contextmanager
     def locked(self, key: str, deadline: Deadline, *, wait: bool = True) -> Iterator[bool]:
@@ -81,6 +87,18 @@ class ProcessPlace(Place):
             failed_at, error = self._failures.get(key, (float("-inf"), None))
         fresh = failed_at >= moment and time.monotonic() - failed_at <= fastpath.FAILURE_MEMORY
         return error if fresh else None
+
+
+_in_process: weakref.WeakSet[ProcessPlace] = weakref.WeakSet()
+
+
+def _unlock_all() -> None:
+    for place in _in_process:
+        place.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_all)
 
 
 class HostPlace(Place):

@@ -70,6 +70,10 @@ class Runtime(CacheBackend):
         except OSError as error:
             logger.warning("%s: %s; the entry stays", self.directory, error.strerror)
 
+    def clear(self) -> int:
+        fastpath.forget(self.directory)
+        return super().clear()
+
     def keys(self) -> Iterable[str]:
         names = fastpath.listed(self.directory)
         return [

@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
         complain(f"internal error: {type(error).__name__} at {where}; please report it")
         return BUG
+    finally:
+        if place is not None:
+            place.lock.release()
 
 
 def _run(arguments: list[str], place: Ticket | None) -> int:

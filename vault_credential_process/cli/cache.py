@@ -42,10 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if config.profile is None and not config.vault_aws_role:
         if arguments.revoke:
             raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
-        keys = list(backend.keys())
-        for key in keys:
-            backend.delete(key)
-        sys.stdout.write(f"forgot {len(keys)} entries of the {backend.name} cache\n")
+        sys.stdout.write(f"forgot {backend.clear()} entries of the {backend.name} cache\n")
         return 0
     for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke):
         sys.stdout.write(line + "\n")

@@ -8,15 +8,17 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 
 from vault_credential_process import auth, cache
 from vault_credential_process.cache.runtime import Runtime
 from vault_credential_process.cli import abandon_stdout, complain, parser
-from vault_credential_process.config import Config, config_path
+from vault_credential_process.config import Config
 from vault_credential_process.errors import DeadlineError, VaultCredentialError
-from vault_credential_process.fastpath import Ticket
+from vault_credential_process.fastpath import Ticket, path_state
 from vault_credential_process.fetcher import Fetched, Fetcher
 from vault_credential_process.process import document
+from vault_credential_process.profiles import config_path
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if sys.stdout is None:
         raise _unread("closed")
+    watched = _states([config_path(os.environ)])
     config = parser.configuration(arguments)
     backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
     place: Ticket | None = arguments.place
@@ -46,12 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             place.stand_aside()
             place = None
+    watched |= _states(auth.watched(config))
     waited = place.waited if place is not None else 0.0
     with _Watchdog(config.vault_aws_timeout + _GRACE - waited):
         fetched = Fetcher(config, cache=backend).fetched(waited=waited)
     line = document(fetched.credentials)
     if place is not None and not arguments.verbose and not arguments.log_file:
-        _leave(place, config, fetched, line)
+        _leave(place, config, fetched, line, watched)
     try:
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
@@ -61,7 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _leave(place: Ticket, config: Config, fetched: Fetched, line: bytes) -> None:
+def _states(paths: Iterable[str]) -> dict[str, str]:
+    """Return the states of files that are about to be read."""
+    return {path: path_state(path) for path in paths}
+
+
+def _leave(place: Ticket, config: Config, fetched: Fetched, line: bytes, watched: Mapping[str, str]) -> None:
     """Leave the document where the next call finds it first.
 
     Not for a method of another package: only it knows what its identity depends on.
@@ -74,7 +83,7 @@ def _leave(place: Ticket, config: Config, fetched: Fetched, line: bytes) -> None
             good_from=fetched.credentials.issued,
             good_until=fetched.good_until,
             entry=fetched.key,
-            watched=[config_path(os.environ), *auth.watched(config)],
+            watched=watched,
         )
     except OSError as error:
         logger.warning("%s: %s; no quick answer is kept", place.directory, error.strerror)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from vault_credential_process import auth
 from vault_credential_process.cli import logs
-from vault_credential_process.config import Config, find_profile, profile_name
+from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import Ticket
 from vault_credential_process.models import Option, options_of
+from vault_credential_process.profiles import find_profile, profile_name
 
 COMMANDS = {
     "get": "print the credentials of a profile as the AWS credential_process contract wants them",
@@ -37,7 +39,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import importlib.metadata
 
-        parser.exit(message=f"{parser.prog} {importlib.metadata.version('vault-credential-process')}\n")
+        sys.stdout.write(f"{parser.prog} {importlib.metadata.version('vault-credential-process')}\n")
+        parser.exit()
 
 
 def run(argv: Sequence[str], place: Ticket | None = None) -> int:

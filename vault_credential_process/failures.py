@@ -1,0 +1,89 @@
+"""What a request that brought no answer means: an exception of requests turned into an error that says what to do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+import urllib3
+
+from vault_credential_process.config import Config
+from vault_credential_process.errors import UnreachableError, one_line
+
+_ALERTS_ABOUT_US = ("alert certificate", "alert bad certificate", "alert unknown ca", "alert handshake failure")
+"""What OpenSSL reports where the server does not take the client's certificate, or wants one."""
+
+
+def was_sent(error: requests.RequestException) -> bool:
+    """Tell whether any byte of the request may have reached the server; only if not, it may be sent again freely."""
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+        return False
+    causes = _causes(error)
+    return not (_tunnel_refused(causes) or any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes))
+
+
+def _tunnel_refused(causes: Sequence[BaseException]) -> bool:
+    """Tell whether a proxy refused to connect us (the words are those of ``http.client``)."""
+    return any(isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed") for cause in causes)
+
+
+def explain(error: requests.RequestException, config: Config, what: str) -> UnreachableError:
+    """Return what a failed request means: one line with the address and what to do."""
+    causes = _causes(error)
+    text = " ".join(str(cause) for cause in causes)
+    address = config.vault_addr
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return UnreachableError(f"{address}: TLS: {_certificate_trouble(cause, config)}")
+    if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text.lower():
+        return UnreachableError(f"{address}: TLS failed at once: the server speaks plain http there; check vault_addr")
+    if isinstance(error, requests.exceptions.SSLError):
+        reason = next((c.reason for c in causes if isinstance(c, ssl.SSLError) and c.reason), "handshake failed")
+        reason = one_line(reason).replace("_", " ").lower()
+        remedy = "check the TLS settings"
+        if any(words in reason for words in _ALERTS_ABOUT_US):
+            remedy = "does the server want another vault_client_cert and vault_client_key?"
+        return UnreachableError(f"{address}: TLS: {reason}; {remedy}")
+    if isinstance(error, requests.exceptions.ProxyError) or _tunnel_refused(causes):
+        return UnreachableError(f"{address}: the proxy refused or failed; check VAULT_PROXY_ADDR or HTTPS_PROXY")
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return UnreachableError(f"{address}: the host name does not resolve; check vault_addr and DNS")
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return UnreachableError(f"{address}: connection refused: nothing listens there; check vault_addr and its port")
+    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
+        reason = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), "no connection")
+        there = "that the Agent runs" if address.startswith("unix:") else "the network"
+        return UnreachableError(f"{address}: {one_line(reason).lower()}; check vault_addr and {there}")
+    if isinstance(error, requests.Timeout) or any(isinstance(c, urllib3.exceptions.TimeoutError) for c in causes):
+        return UnreachableError(
+            f"{address}: no answer to {what} in time; check the network, or raise vault_client_timeout"
+        )
+    scheme = " (https:// where the server speaks TLS)" if address.startswith("http:") else ""
+    return UnreachableError(f"{address}: the connection broke during {what}; check the network and vault_addr{scheme}")
+
+
+def _certificate_trouble(error: ssl.SSLCertVerificationError, config: Config) -> str:
+    message = one_line(error.verify_message or "the certificate is not valid").rstrip(".")
+    lower = message.lower()
+    if "expired" in lower:
+        return f"{message}; renew the server's certificate, or check this host's clock"
+    if "mismatch" in lower or "not valid for" in lower:
+        return f"{message}; use the name in the certificate in vault_addr, or set vault_tls_server_name"
+    trusted = config.vault_cacert or config.vault_capath or ("" if config.vault_cacert_bytes else "the system's CAs")
+    return f"{message} (trusted: {trusted or 'vault_cacert_bytes'}); set vault_cacert to the CA that signed it"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error with all that caused it: requests and urllib3 wrap in arguments, reasons and contexts."""
+    found: list[BaseException] = []
+    queue: list[Any] = [error]
+    while queue:
+        item = queue.pop(0)
+        if not isinstance(item, BaseException) or item in found:
+            continue
+        found.append(item)
+        queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+    return found

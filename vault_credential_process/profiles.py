@@ -1,0 +1,84 @@
+"""The AWS config file: which profile is in use, and its keys."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from vault_credential_process.errors import ConfigurationError, one_line
+from vault_credential_process.models import section_name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile of the AWS config file: its name and its keys, lower-cased, as the file has them."""
+
+    name: str
+    keys: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+def profile_name(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
+    """Return the name of the profile that was asked for: the argument ``profile``, else the environment's.
+
+    ``AWS_DEFAULT_PROFILE`` goes before ``AWS_PROFILE``, as in botocore (``botocore.configprovider``).
+    """
+    return arguments.get("profile") or environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or None
+
+
+def config_path(environ: Mapping[str, str]) -> str:
+    """Return the path of the AWS config file."""
+    return os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+
+
+def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Profile | None:
+    """Return the profile in use from the AWS config file; ``None`` where none is named and there is no default.
+
+    The file is ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
+
+    :raises ConfigurationError: when the file cannot be read or the profile that was named is not in it.
+    """
+    named = profile_name(arguments, environ)
+    path = config_path(environ)
+    parser = configparser.RawConfigParser(default_section="\0none")
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        if not named:
+            return None
+        raise ConfigurationError(
+            f"{path}: no such file, so there is no profile {named!r}; create it, or set AWS_CONFIG_FILE"
+        ) from None
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
+    except configparser.Error as error:
+        raise ConfigurationError(f"{path}: {_without_values(error)}; mend the file") from None
+    name = named or "default"
+    for section in parser.sections():
+        try:
+            words = shlex.split(section)
+        except ValueError:
+            continue
+        if words == ["profile", name] or (name == "default" and words == ["default"]):
+            return Profile(name, dict(parser.items(section)))
+    if not named:
+        return None
+    raise ConfigurationError(f"{section_name(name)} is not in {path}; name another with --profile or AWS_PROFILE")
+
+
+def _without_values(error: configparser.Error) -> str:
+    """Tell where a config file is broken, without the text of the line: it may hold a key."""
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"key {error.option!r} stands twice in [{one_line(error.section)}] (line {error.lineno})"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"section [{one_line(error.section)}] stands twice (line {error.lineno})"
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before any [section]"
+    if isinstance(error, configparser.ParsingError) and error.errors:
+        return f"line {error.errors[0][0]} is neither a key = value pair nor a [section]"
+    return "cannot be parsed"
