@@ -159,7 +159,12 @@ def looked_up(exchanges: dict[str, Any], **data: Any) -> bytes:
 
 @pytest.mark.parametrize(
     ("data", "left", "uses"),
-    [({}, 3600, None), ({"ttl": 20}, 20, None), ({"ttl": 0}, math.inf, None), ({"num_uses": 2}, 3600, 2)],
+    [
+        ({}, 3600, None),
+        ({"ttl": 20}, 20, None),
+        ({"ttl": 0, "expire_time": None}, math.inf, None),
+        ({"num_uses": 2}, 3600, 2),
+    ],
 )
 def test_token_is_looked_up_once_before_its_use(
     scripted: ScriptedServer, exchanges: dict[str, Any], data: dict[str, Any], left: float, uses: int | None

@@ -110,6 +110,7 @@ SPOILED_TOKENS: dict[str, Spoiler] = SPOILED | {
     "expiry endless": lambda f: f["token"].update(expiry=float("inf")),
     "life text": lambda f: f.update(life="1h"),
     "life missing": lambda f: f.pop("life"),
+    "from the future": lambda f: (f["token"].update(expiry=NOW + 3661), f.update(life=3600)),
 }
 GARBAGE = [None, b"", b"{", b"null", b"[]", b"7", b'"vcp1"', b"\xff\xfe\x00", b"\x00" * 900, b"[" * 60000, b"9" * 9000]
 
@@ -124,24 +125,24 @@ def test_credentials_come_back_as_they_were(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", TOKENS.values(), ids=TOKENS)
 def test_tokens_come_back_as_they_were(entry: TokenEntry) -> None:
     """A token is equal to what was kept, its policies a tuple again."""
-    assert TokenEntry.load(entry.dump()) == entry
+    assert TokenEntry.load(entry.dump(), NOW) == entry
     assert entry.dump().isascii()
 
 
 @pytest.mark.parametrize("content", GARBAGE, ids=lambda c: repr(c)[:20])
 def test_garbage_is_nothing(content: bytes | None) -> None:
     """What is no entry at all is a miss."""
-    assert (Entry.load(content, NOW), TokenEntry.load(content)) == (None, None)
+    assert (Entry.load(content, NOW), TokenEntry.load(content, NOW)) == (None, None)
 
 
 @pytest.mark.parametrize("entry", [*ENTRIES.values(), *TOKENS.values()], ids=[*ENTRIES, *TOKENS])
 def test_truncated_is_nothing(entry: Entry | TokenEntry) -> None:
     """An entry that was cut anywhere is a miss, and no entry is of both kinds."""
     whole = entry.dump()
-    loaded = [Entry.load(whole[:n], NOW) or TokenEntry.load(whole[:n]) for n in range(len(whole))]
+    loaded = [Entry.load(whole[:n], NOW) or TokenEntry.load(whole[:n], NOW) for n in range(len(whole))]
 
     assert loaded == [None] * len(whole)
-    assert (Entry.load(whole, NOW) is None) is (TokenEntry.load(whole) is not None)
+    assert (Entry.load(whole, NOW) is None) is (TokenEntry.load(whole, NOW) is not None)
 
 
 @pytest.mark.parametrize("spoil", SPOILED_CREDENTIALS.values(), ids=SPOILED_CREDENTIALS)
@@ -159,10 +160,10 @@ def test_spoiled_tokens_are_nothing(spoil: Spoiler) -> None:
     """The same goes for a kept token."""
     kept = TOKENS["plain"]
     fields = json.loads(kept.dump())
-    assert TokenEntry.load(json.dumps(fields).encode()) == kept
+    assert TokenEntry.load(json.dumps(fields).encode(), NOW) == kept
     spoil(fields)
 
-    assert TokenEntry.load(json.dumps(fields).encode()) is None
+    assert TokenEntry.load(json.dumps(fields).encode(), NOW) is None
 
 
 @pytest.mark.parametrize(("ahead", "is_held"), [(0, True), (60, True), (61, False), (86400, False)])
@@ -183,7 +184,7 @@ JSON = st.recursive(
 @given(content=st.binary(max_size=300))
 def test_no_bytes_make_it_fail(content: bytes) -> None:
     """Whatever bytes lie there, loading raises nothing and believes nothing."""
-    assert (Entry.load(content, NOW), TokenEntry.load(content)) == (None, None)
+    assert (Entry.load(content, NOW), TokenEntry.load(content, NOW)) == (None, None)
 
 
 @given(name=st.sampled_from([f.name for f in dataclasses.fields(AWSCredentials)]), value=JSON)
@@ -226,7 +227,6 @@ BASE = {
 }
 TOKEN_TOO = {
     "address": {"vault_addr": "https://other.example.com"},
-    "port": {"vault_addr": "https://vault.example.com:8201"},
     "namespace": {"vault_namespace": "team"},
     "auth namespace": {"vault_auth_namespace": "team"},
     "role id": {"vault_role_id": "another"},
@@ -234,6 +234,10 @@ TOKEN_TOO = {
     "no Secret ID": {"vault_secret_id": ""},
     "auth mount": {"vault_auth_mount": "approle-2"},
     "auth method": {"vault_auth_method": "token", "vault_token": "hvs.EXAMPLE"},
+    "CA": {"vault_cacert_bytes": "-----BEGIN CERTIFICATE-----"},
+    "no verification": {"vault_skip_verify": "true"},
+    "proxy": {"vault_proxy_addr": "http://127.0.0.1:3128"},
+    "token ttl": {"vault_token_ttl": "60"},
     "another token": {"vault_auth_method": "token", "vault_token": "hvs.ANOTHER"},
 }
 CREDENTIALS_ONLY = {
@@ -247,7 +251,6 @@ CREDENTIALS_ONLY = {
     "session name": {"vault_aws_role_session_name": "ana"},
     "ttl": {"vault_aws_ttl": "1200"},
     "MFA": {"vault_aws_mfa_code_command": "totp"},
-    "token ttl": {"vault_token_ttl": "60"},
     "namespace with its own login": {"vault_namespace": "team", "vault_auth_namespace": "ops"},
 }
 NEITHER = {
@@ -258,11 +261,8 @@ NEITHER = {
     "probe": {"vault_aws_probe": "off"},
     "cache": {"vault_aws_cache": "memory"},
     "interval without static endpoint": {"vault_aws_static_interval": "60"},
-    "trust": {"vault_cacert_bytes": "-----BEGIN CERTIFICATE-----"},
-    "proxy": {"vault_proxy_addr": "http://127.0.0.1:3128"},
     "method by name": {"vault_auth_method": "approle"},
     "mount by name": {"vault_auth_mount": "approle", "vault_aws_mount": "aws"},
-    "slash at the end": {"vault_addr": "https://vault.example.com/"},
 }
 PLACE = ProcessPlace()
 
@@ -280,7 +280,7 @@ def keys(config: Config) -> tuple[str, str]:
 
 @pytest.mark.parametrize("changes", TOKEN_TOO.values(), ids=TOKEN_TOO)
 def test_what_changes_the_token(changes: dict[str, str]) -> None:
-    """Whatever a login depends on gives another key to the token, and to what is read with it."""
+    """Whatever a login depends on, whom it trusts included, gives another key to token and credentials."""
     assert all(one != other for one, other in zip(keys(configured(changes)), keys(configured({})), strict=True))
 
 
@@ -295,7 +295,7 @@ def test_what_changes_the_credentials(changes: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("changes", NEITHER.values(), ids=NEITHER)
 def test_what_changes_nothing(changes: dict[str, str]) -> None:
-    """Name of the profile, limits of time, probe, trust and proxy change no answer, so they share it."""
+    """Name of the profile, limits of time and the probe change no answer, so they share it."""
     assert keys(configured(changes, "webapp")) == keys(configured(changes, "other")) == keys(configured({}))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import pytest
 
 from vault_credential_process import fastpath
+from vault_credential_process.lock import FileLock
 
 from .scripted import Request, ScriptedServer, reply
 from .talk import LOGGED_IN, LOGIN, READ, STS, STS_DATA
@@ -189,7 +190,7 @@ def test_file_changed_during_the_fetch_is_noticed(host: Host) -> None:
     host.get()
     host.get()
 
-    sent = [request.json["secret_id"] for request in host.server.requests if request.method == "POST"]
+    sent = [request.json["secret_id"] for request in host.server.requests if request.path == f"/v1/{LOGIN}"]
     assert sent == [SECRET_ID.strip(), "another-secret-id"]
 
 
@@ -257,6 +258,24 @@ def test_spoilt_quick_file_is_a_miss(host: Host, how: str) -> None:
     SPOILT[how](host.plant())
 
     assert key_in(host.get()) == REAL
+
+
+@pytest.mark.parametrize(("life", "served"), [(60, PLANTED), (5, REAL)])
+def test_valid_pair_serves_while_another_call_refreshes(host: Host, life: float, served: str) -> None:
+    """Past the rule a pair that lives on serves whoever finds the refresh under way; one that nearly ended does not."""
+    path = host.plant()
+    with_field(3, lambda _: f"{time.time() - 1:f}")(path)
+    with_field(7, lambda _: f"{time.time() + life:f}")(path)
+    lock = FileLock(f"{path}.lock")
+    assert lock.try_acquire()
+    waiting = host.start()
+    if served == REAL:
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        lock.release()
+
+    assert key_in(finished(waiting)) == served
+    lock.release()
 
 
 def test_a_few_seconds_of_clock_are_forgiven(host: Host) -> None:

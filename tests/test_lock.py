@@ -30,13 +30,16 @@ sys.stdin.readline()
 ADD = """
 import os, sys
 from vault_credential_process.lock import FileLock
-path, counter = sys.argv[1:]
-for _ in range(25):
+path, counter, removes = sys.argv[1:]
+for _ in range(50):
     lock = FileLock(path)
-    assert lock.acquire(60)
+    while not lock.try_acquire():
+        os.sched_yield()
     number = int(open(counter).read())
     os.sched_yield()
     open(counter, "w").write(str(number + 1))
+    if removes == "remove":
+        lock.remove()
     lock.release()
 """
 
@@ -79,14 +82,15 @@ def test_processes_exclude_each_other(path: str, holder: subprocess.Popen[str]) 
     assert (before, lock.try_acquire(), lock.held) == ((False, False), True, True)
 
 
-def test_no_two_are_ever_inside(path: str, tmp_path: pathlib.Path) -> None:
-    """Four processes that each add 1 to a file 25 times, reading and writing it under the lock, make 100."""
+@pytest.mark.parametrize("removes", ["leave", "remove"])
+def test_no_two_are_ever_inside(path: str, tmp_path: pathlib.Path, removes: str) -> None:
+    """Four processes that each add 1 to a number 50 times under the lock make 200, also if each removes its file."""
     counter = tmp_path / "counter"
     counter.write_text("0")
-    processes = [subprocess.Popen([sys.executable, "-c", ADD, path, str(counter)]) for _ in range(4)]
+    processes = [subprocess.Popen([sys.executable, "-c", ADD, path, str(counter), removes]) for _ in range(4)]
 
     assert [process.wait(60) for process in processes] == [0] * 4
-    assert counter.read_text() == "100"
+    assert counter.read_text() == "200"
 
 
 def test_threads_exclude_each_other(path: str) -> None:

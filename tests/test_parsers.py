@@ -49,7 +49,7 @@ def test_false_is_false(text: str) -> None:
         (parsers.parse_probe, "OFF", 0.0),
         (parsers.parse_probe, "5s", 5.0),
         (parsers.parse_proxy, "http://user:pw@proxy.example:3128", "http://user:pw@proxy.example:3128"),
-        (parsers.parse_proxy, " socks5h://proxy.example ", "socks5h://proxy.example"),
+        (parsers.parse_proxy, " https://proxy.example ", "https://proxy.example"),
         (parsers.parse_command, "/usr/bin/oathtool --base32 'a b'", ("/usr/bin/oathtool", "--base32", "a b")),
     ],
 )

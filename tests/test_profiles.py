@@ -121,7 +121,13 @@ def test_no_name_and_no_default_is_no_profile(tmp_path: pathlib.Path, content: s
     assert find_profile({}, {"AWS_CONFIG_FILE": str(tmp_path / "config")}) is None
 
 
-@pytest.mark.parametrize("name", ["nosuch", "webapp2", "unclosed", "profile webapp"])
+def test_section_as_in_the_credentials_file(path: pathlib.Path) -> None:
+    """``[webapp2]`` in the config file is no profile, and the error says how it is written."""
+    with pytest.raises(ConfigurationError, match=r"is written \[profile webapp2\], not \[webapp2\]"):
+        find_profile({"profile": "webapp2"}, {"AWS_CONFIG_FILE": str(path)})
+
+
+@pytest.mark.parametrize("name", ["nosuch", "unclosed", "profile webapp"])
 def test_profile_that_is_not_there_is_an_error(path: pathlib.Path, name: str) -> None:
     """A name that no ``[profile ...]`` section has is refused, with the path."""
     with pytest.raises(ConfigurationError) as caught:

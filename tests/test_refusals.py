@@ -85,7 +85,7 @@ READS: dict[str, tuple[type[VaultCredentialError], str]] = {
     ),
     "creds_permission_denied": (
         PermissionDeniedError,
-        '(its policies: app, default); add: path "aws/creds/webapp" { capabilities = ["read"] }',
+        'check vault_aws_role and vault_aws_mount, or add: path "aws/creds/webapp" { capabilities = ["read"] }',
     ),
     "creds_bad_token": (PermissionDeniedError, "the token has no policy for aws/creds/assumed"),
     "creds_no_token": (PermissionDeniedError, "the token has no policy for aws/creds/assumed"),

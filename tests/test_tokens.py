@@ -61,7 +61,9 @@ def test_login_without_a_token_is_an_error(auth: Any, message: str) -> None:
     ("data", "expiry", "uses"),
     [
         ({}, NOW + 3600, None),
-        ({"ttl": 0}, None, None),  # a root token
+        ({"ttl": 0, "expire_time": None}, None, None),  # a root token
+        ({"ttl": 0}, NOW, None),  # the last second of a token that ends
+        ({"ttl": -5}, NOW, None),
         ({"num_uses": 5}, NOW + 3600, 5),
         ({"num_uses": -1}, NOW + 3600, 0),  # the look-up was the last use
         ({"num_uses": math.nan}, NOW + 3600, None),

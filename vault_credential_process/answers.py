@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vault_credential_process import expiry
-from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError
+from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError, one_line
 from vault_credential_process.models import AWSCredentials, CredentialType, VaultToken
 
 
@@ -35,7 +35,7 @@ def login_token(answer: Answer, where: str) -> VaultToken:
         raise AuthenticationError(f"{where}: the answer holds no token; check vault_auth_method and vault_auth_mount")
     if auth.get("mfa_requirement"):
         raise AuthenticationError(f"{where}: the login wants a second factor (MFA), which this method cannot give")
-    duration = _number(auth.get("lease_duration")) or 0.0
+    duration = _duration(auth.get("lease_duration")) or 0.0
     try:
         return VaultToken(
             value=str(auth.get("client_token") or ""),
@@ -56,11 +56,13 @@ def looked_up_token(answer: Answer, value: str) -> VaultToken:
     server; 0 means no limit).
     """
     data = _data(answer, "auth/token/lookup-self")
-    ttl = _number(data.get("ttl")) or 0.0
+    ttl = _duration(data.get("ttl")) or 0.0
+    # In the last second of its life a token has a ttl of 0 too; only one without expire_time does not end.
+    is_mortal = ttl > 0 or bool(data.get("expire_time"))
     uses = int(_number(data.get("num_uses")) or 0)
     return VaultToken(
         value=value,
-        expiry=answer.asked_at - answer.age + ttl if ttl else None,
+        expiry=answer.asked_at - answer.age + ttl if is_mortal else None,
         renewable=data.get("renewable") is True,
         uses_left=None if uses == 0 else max(uses, 0),
         token_type=str(data.get("type") or "service"),
@@ -71,7 +73,7 @@ def looked_up_token(answer: Answer, value: str) -> VaultToken:
 
 def lease_duration(answer: Answer) -> float:
     """Return the seconds that a lease lives, counted from when it was asked for; 0 where the answer does not say."""
-    return _number(answer.body.get("lease_duration")) or 0.0
+    return _duration(answer.body.get("lease_duration")) or 0.0
 
 
 def aws_credentials(
@@ -86,12 +88,12 @@ def aws_credentials(
         whose life depends on a token of unknown life.
     """
     data = _data(answer, where)
-    access_key, secret_key = data.get("access_key"), data.get("secret_key")
-    if not (isinstance(access_key, str) and access_key and isinstance(secret_key, str) and secret_key):
+    access_key, secret_key = _text(data.get("access_key")), _text(data.get("secret_key"))
+    if access_key is None or secret_key is None:
         raise ConfigurationError(
             f"{where}: the answer holds no access_key and secret_key; is vault_aws_mount an AWS secrets engine?"
         )
-    session_token = data.get("session_token") or data.get("security_token") or None
+    session_token = _text(data.get("session_token")) or _text(data.get("security_token"))
     duration = lease_duration(answer)
     kind: CredentialType
     if static:
@@ -108,7 +110,7 @@ def aws_credentials(
             asked_at=answer.asked_at,
             age=answer.age,
             lease_duration=duration,
-            data_ttl=_number(data.get("ttl")),
+            data_ttl=_duration(data.get("ttl")),
         )
     else:
         kind = "iam_user"
@@ -124,14 +126,18 @@ def aws_credentials(
             token_expiry=token.expiry,
             fallback=static_interval,
         )
+    if end <= answer.asked_at:
+        raise UnreachableError(
+            f"{where}: the credentials had ended before they were read; check what caches answers there"
+        )
     return AWSCredentials(
         access_key=access_key,
         secret_key=secret_key,
-        session_token=str(session_token) if session_token else None,
+        session_token=session_token,
         issued=answer.asked_at - answer.age,
         expiry=end,
         credential_type=kind,
-        lease_id=str(answer.body.get("lease_id") or ""),
+        lease_id=_text(answer.body.get("lease_id")) or "",
         renewable=answer.body.get("renewable") is True,
         account_id=_account_of(data.get("arn")),
     )
@@ -169,6 +175,12 @@ def _number(value: object) -> float | None:
     return None
 
 
+def _duration(value: object) -> float | None:
+    """Return a number that can be a span of time; a negative one counts as absent."""
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
+
+
 def _timestamp(value: object) -> float | None:
     if not isinstance(value, str):
         return None
@@ -179,7 +191,13 @@ def _timestamp(value: object) -> float | None:
 
 
 def _strings(value: object) -> tuple[str, ...]:
-    return tuple(str(item) for item in value) if isinstance(value, list) else ()
+    return tuple(one_line(str(item), limit=80) for item in value) if isinstance(value, list) else ()
+
+
+def _text(value: object) -> str | None:
+    """Return a value that is one printable ASCII word, as keys, session tokens and lease ids are; else ``None``."""
+    is_word = isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value
+    return str(value) if is_word else None
 
 
 def _account_of(arn: object) -> str | None:

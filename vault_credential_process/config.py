@@ -371,8 +371,8 @@ def _check_keys(profile: Profile, known: set[str], secrets: set[str]) -> None:
                 f"{key} in {section_name(profile.name)}: a secret must not stand in the config file; "
                 f"use {key}_file, or the environment variable {key.upper()}"
             )
-        if key.startswith("vault_") and key not in known:
-            hint = _did_you_mean(key, known)
+        if key.startswith(("vault_", "vault-")) and key not in known:
+            hint = _did_you_mean(key.replace("-", "_"), known)
             if hint:
                 raise ConfigurationError(f"{key} in {section_name(profile.name)}: no such setting{hint}")
             logger.warning("%s in %s: no such setting; ignored", key, section_name(profile.name))

@@ -35,6 +35,8 @@ def explain(error: requests.RequestException, config: Config, what: str) -> Unre
     causes = _causes(error)
     text = " ".join(str(cause) for cause in causes)
     address = config.vault_addr
+    if config.origin("vault_addr").kind == "default":
+        address += " (the default, for vault_addr is not set)"
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return UnreachableError(f"{address}: TLS: {_certificate_trouble(cause, config)}")

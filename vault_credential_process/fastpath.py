@@ -46,6 +46,8 @@ _LARGEST = 64 * 1024
 _CAREFUL = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _HAS_OWNERS = hasattr(os, "getuid")
 _CLOCK_SLACK = 5.0
+_LONGEST_WAIT = 3600.0
+_LEAST_LIFE = 10.0
 _SKIP = b"skip"
 
 
@@ -76,7 +78,10 @@ def runtime_directory(environ: Mapping[str, str]) -> tuple[str | None, str]:
 def _trouble(path: str) -> str:
     """Return what is wrong with a directory for secrets; nothing is wrong with one made just now on tmpfs."""
     try:
-        if not is_tmpfs(os.stat(os.path.dirname(path)).st_dev):
+        parent = os.stat(os.path.dirname(path))
+        if not _is_trusted_parent(parent):
+            return "others may put another directory in its place"
+        if not is_tmpfs(parent.st_dev):
             return "not on tmpfs"
         try:
             os.mkdir(path, 0o700)
@@ -85,10 +90,17 @@ def _trouble(path: str) -> str:
         found = os.lstat(path)
     except OSError as error:
         return error.strerror or "cannot be made"
-    return _not_private(found) or ("" if is_tmpfs(found.st_dev) else "not on tmpfs")
+    return not_private(found) or ("" if is_tmpfs(found.st_dev) else "not on tmpfs")
 
 
-def _not_private(found: os.stat_result) -> str:
+def _is_trusted_parent(parent: os.stat_result) -> bool:
+    """Tell whether nobody but us and root can rename what lies in a directory."""
+    others_write = parent.st_mode & 0o022 and not parent.st_mode & stat.S_ISVTX
+    return parent.st_uid in (os.getuid(), 0) and not others_write
+
+
+def not_private(found: os.stat_result) -> str:
+    """Return what keeps a directory from being ours alone; nothing where it is."""
     if not stat.S_ISDIR(found.st_mode):
         return "not a directory"
     if found.st_uid != os.getuid():
@@ -208,10 +220,10 @@ class Ticket:
         """Seconds since the call began, which its deadline has already lost."""
         return max(0.0, time.monotonic() - self.started)
 
-    def answer(self) -> bytes | None:
-        """Return the document if it may be handed out now."""
+    def answer(self, *, meanwhile: bool = False) -> bytes | None:
+        """Return the document if it may be handed out now; ``meanwhile`` while another call refreshes it."""
         content = read_private(self._path("quick"))
-        return None if content is None else _checked(content, self.directory, time.time())
+        return None if content is None else _checked(content, self.directory, time.time(), meanwhile)
 
     def failure(self) -> tuple[int, str] | None:
         """Return the exit code and message of a failure that happened while this call waited, and is fresh."""
@@ -249,12 +261,19 @@ class Ticket:
         return read_private(self._path("note"), 64) or b""
 
     def store(
-        self, document: bytes, *, good_from: float, good_until: float, entry: str, watched: Mapping[str, str]
+        self,
+        document: bytes,
+        *,
+        good_from: float,
+        good_until: float,
+        ends: float,
+        entry: str,
+        watched: Mapping[str, str],
     ) -> None:
         """Leave the document for the next call. ``entry`` is the name of the cache entry that it came from.
 
-        ``watched`` has the files that went into it, each with its :func:`path_state` of before it was read: a change
-        since then must be noticed.
+        ``ends`` is when the credentials in it do. ``watched`` has the files that went into it, each with its
+        :func:`path_state` of before it was read: a change since then must be noticed.
 
         :raises OSError: when it cannot be written.
         """
@@ -262,14 +281,17 @@ class Ticket:
         if any("\n" in line for line in lines) or not all(line.split(" ", 3)[3].startswith("/") for line in lines):
             return
         device = os.stat(self.directory).st_dev
-        head = f"{FORMAT} {device} {good_from:f} {good_until:f} {len(document)} {entry} {len(lines)}"
+        head = f"{FORMAT} {device} {good_from:f} {good_until:f} {len(document)} {entry} {len(lines)} {ends:f}"
         content = "\n".join([head, *lines, ""]).encode("utf-8", "surrogateescape") + document
         write_private(self._path("quick"), content)
 
     def fail(self, code: int, message: str) -> None:
         """Leave word of a failure for those who wait."""
         try:
-            write_private(self._path("failed"), b"%f %d\n" % (time.monotonic(), code) + message.encode())
+            write_private(
+                self._path("failed"),
+                b"%f %d\n" % (time.monotonic(), code) + message.encode("utf-8", "backslashreplace"),
+            )
         except OSError:
             pass
 
@@ -289,12 +311,13 @@ def path_state(path: str) -> str:
     return f"{found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
-def _checked(content: bytes, directory: str, now: float) -> bytes | None:
+def _checked(content: bytes, directory: str, now: float, meanwhile: bool) -> bytes | None:
     """Return the document in a quick file, if everything about it is as it was."""
     try:
         head, _, rest = content.partition(b"\n")
-        magic, device, good_from, good_until, length, _, watched = head.decode("ascii").split(" ")
-        if magic != FORMAT or not float(good_from) - _CLOCK_SLACK <= now < float(good_until):
+        magic, device, good_from, good_until, length, _, watched, ends = head.decode("ascii").split(" ")
+        until = float(ends) - _LEAST_LIFE if meanwhile else float(good_until)
+        if magic != FORMAT or not float(good_from) - _CLOCK_SLACK <= now < until:
             return None
         for _ in range(int(watched)):
             line, _, rest = rest.partition(b"\n")
@@ -302,7 +325,7 @@ def _checked(content: bytes, directory: str, now: float) -> bytes | None:
             if path_state(path) != state:
                 return None
         found = os.lstat(directory)
-        if found.st_dev != int(device) or _not_private(found):
+        if found.st_dev != int(device) or not_private(found):
             return None
         whole = len(rest) == int(length) and rest.startswith(b'{"Version":1,') and rest.endswith(b"}\n")
     except (ValueError, OSError):
@@ -363,7 +386,8 @@ def _existing(environ: Mapping[str, str]) -> tuple[str | None, str]:
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     path = os.path.join(runtime, NAME) if runtime.startswith("/") else f"/dev/shm/{NAME}-{os.getuid()}"  # noqa: S108
     try:
-        return (path, "") if not _not_private(os.lstat(path)) else (None, "")
+        is_ours = not not_private(os.lstat(path)) and _is_trusted_parent(os.stat(os.path.dirname(path)))
+        return (path, "") if is_ours else (None, "")
     except OSError:
         return None, ""
 
@@ -380,16 +404,23 @@ def serve(place: Ticket) -> int | None:
     note = place.note()
     if note == _SKIP:
         return None
-    try:
-        limit = float(note)
-    except ValueError:
-        limit = DEFAULT_WAIT
+    limit = _limit(note)
 
     def settled() -> bool:
-        return place.answer() is not None or place.failure() is not None or place.note() == _SKIP
+        # The call that is fetching may learn its limit only after we began to wait.
+        nonlocal limit
+        note = place.note()
+        limit = _limit(note)
+        return place.answer() is not None or place.failure() is not None or note == _SKIP or place.waited >= limit
 
     try:
-        acquired = place.lock.acquire(limit, settled)
+        acquired = place.lock.try_acquire()
+        if not acquired:
+            # Somebody is at it: what is still valid serves, and nobody waits for a Vault that is slow.
+            served = _hand_out(place, meanwhile=True)
+            if served is not None:
+                return served
+            acquired = place.lock.acquire(_LONGEST_WAIT, settled)
     except OSError:
         return None
     served = _hand_out(place)
@@ -408,16 +439,24 @@ def serve(place: Ticket) -> int | None:
     return None
 
 
+def _limit(note: bytes) -> float:
+    """Return for how many seconds a call may wait, as the last one with the same configuration left word of it."""
+    try:
+        return min(float(note), _LONGEST_WAIT)
+    except ValueError:
+        return DEFAULT_WAIT
+
+
 def _complain(message: str) -> None:
     """Write one line to stderr, if there is one to write to."""
     try:
-        os.write(2, f"{NAME}: {message}\n".encode())
+        os.write(2, f"{NAME}: {message}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass
 
 
-def _hand_out(place: Ticket) -> int | None:
-    document = place.answer()
+def _hand_out(place: Ticket, *, meanwhile: bool = False) -> int | None:
+    document = place.answer(meanwhile=meanwhile)
     if document is None:
         return None
     view = memoryview(document)

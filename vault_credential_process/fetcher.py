@@ -140,9 +140,10 @@ class _Flight:
         self.clock = fetcher.clock
         self.method = method
         self.deadline = deadline
-        identity = method.identity()
-        self.token_key = token_key(self.cache.place, self.config, identity)
-        self.key = credentials_key(self.cache.place, self.config, identity)
+        self.identity = method.identity()
+        self.token_key = token_key(self.cache.place, self.config, self.identity)
+        self.key = credentials_key(self.cache.place, self.config, self.identity)
+        self._keeps = True
 
     def load(self) -> Entry | None:
         return Entry.load(self.cache.get(self.key), self.clock())
@@ -270,6 +271,9 @@ class _Flight:
         except RefusedError as error:
             logger.debug("the lease was not renewed: %s", error)
             return None
+        if not duration:
+            logger.debug("the renewal does not say for how long; a new pair is read")
+            return None
         expiry = iam_user_expiry(
             asked_at=asked_at, age=0, lease_duration=duration, token_expiry=token.expiry, fallback=held.life
         )
@@ -326,10 +330,14 @@ class _Flight:
             if held is not None:
                 return Grip(held, from_cache=True, kept=True)
             token = auth.login(self.method, vault)
+            if self.method.identity() != self.identity:
+                # A secret was replaced meanwhile, and nobody can tell whose answer this is: it serves this call alone.
+                logger.debug("the identity changed during the call; nothing is kept")
+                self._keeps = False
             return Grip(token, from_cache=False, kept=self._keep(token))
 
     def _kept_token(self) -> TokenEntry | None:
-        return TokenEntry.load(self.cache.get(self.token_key))
+        return TokenEntry.load(self.cache.get(self.token_key), self.clock())
 
     def _still_good(self, vault: Vault, kept: TokenEntry) -> VaultToken | None:
         token = kept.token
@@ -337,7 +345,11 @@ class _Flight:
         if token.uses_left is not None:
             # The use is counted before it happens, so that no two callers spend the same one.
             return token if left > 0 and token.uses_left >= 2 and self._keep(token) else None
-        if kept.life is None or left >= refresh_margin(kept.life):
+        if not token.looked_up and left <= 0:
+            raise AuthenticationError(
+                f"{self.config.vault_addr}: vault_token_ttl has passed since the token was first used; get a new one"
+            )
+        if not token.looked_up or kept.life is None or left >= refresh_margin(kept.life):
             return token
         if left <= 0 or token.external or not token.renewable:
             return None
@@ -372,7 +384,7 @@ class _Flight:
             path=f"auth/{self.method.mount}",
             vault_addr=self.config.vault_addr,
         )
-        return self.cache.set(self.token_key, kept.dump())
+        return self._keeps and self.cache.set(self.token_key, kept.dump())
 
     def _judge(self, vault: Vault, token: VaultToken) -> bool:
         """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
@@ -419,7 +431,8 @@ class _Flight:
             return False
 
     def _store(self, entry: Entry) -> None:
-        self.cache.set(self.key, entry.dump())
+        if self._keeps:
+            self.cache.set(self.key, entry.dump())
 
     def _tidy(self, vault: Vault, grip: Grip) -> None:
         """End a token that nobody will use again: its STS credentials live on without it.

@@ -119,7 +119,7 @@ class VaultToken:
     ``expiry`` is seconds since the epoch, UTC; ``None`` means that the token does not expire. Where nobody
     could tell (a token handed in that may not look itself up) ``expiry_known`` is false. ``uses_left`` is
     ``None`` for a token without a limit. ``external`` marks a token that came from outside: it is never
-    revoked by us.
+    revoked by us. ``looked_up`` is false where its life is what somebody said (``vault_token_ttl``).
     """
 
     value: str = dataclasses.field(repr=False)
@@ -130,6 +130,7 @@ class VaultToken:
     token_type: str = "service"  # noqa: S105 - the kind of token, not a token
     policies: tuple[str, ...] = ()
     external: bool = False
+    looked_up: bool = True
 
     def __post_init__(self) -> None:
         if not self.value or not self.value.isascii() or not self.value.isprintable() or " " in self.value:

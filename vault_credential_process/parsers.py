@@ -127,7 +127,7 @@ def parse_proxy(text: str) -> str:
         has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         has_host = False
-    if not has_host or parts.scheme not in ("http", "https", "socks5", "socks5h"):
+    if not has_host or parts.scheme not in ("http", "https"):
         raise ValueError("not the address of a proxy; write http://host:3128")
     return text.strip()
 

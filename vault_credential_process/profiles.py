@@ -59,22 +59,28 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
     except configparser.Error as error:
         raise ConfigurationError(f"{path}: {_without_values(error)}; mend the file") from None
     name = named or "default"
+    found: Profile | None = None
     for section in parser.sections():
         try:
             words = shlex.split(section)
         except ValueError:
             continue
         if words == ["profile", name] or (name == "default" and words == ["default"]):
-            return Profile(name, dict(parser.items(section)))
-    if not named:
-        return None
+            # The last of several spellings of one name, as in botocore (botocore.configloader.build_profile_map).
+            found = Profile(name, dict(parser.items(section)))
+    if found is not None or not named:
+        return found
+    if parser.has_section(name) and not name.startswith("profile "):
+        raise ConfigurationError(f"{path}: the section of a profile is written {section_name(name)}, not [{name}]")
     raise ConfigurationError(f"{section_name(name)} is not in {path}; name another with --profile or AWS_PROFILE")
 
 
 def _without_values(error: configparser.Error) -> str:
     """Tell where a config file is broken, without the text of the line: it may hold a key."""
     if isinstance(error, configparser.DuplicateOptionError):
-        return f"key {error.option!r} stands twice in [{one_line(error.section)}] (line {error.lineno})"
+        # A line with a colon but no "=" has its value in what is taken for the key.
+        key = one_line(error.option).partition(" ")[0]
+        return f"key {key!r} stands twice in [{one_line(error.section)}] (line {error.lineno})"
     if isinstance(error, configparser.DuplicateSectionError):
         return f"section [{one_line(error.section)}] stands twice (line {error.lineno})"
     if isinstance(error, configparser.MissingSectionHeaderError):

@@ -175,9 +175,9 @@ def _denied(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCred
             f"{refusal.where}: permission denied, and the token may not look itself up: it is dead, or has no policy "
             f"for {config.aws_path}; get a new token, or allow the path"
         )
-    policies = ", ".join(token.policies) or "none"
+    policies = one_line(", ".join(token.policies) or "none", secrets=(token.value,))
     return PermissionDeniedError(
         f"{refusal.where}: permission denied: the token has no policy for {config.aws_path} "
         f"(its policies: {policies}); "
-        f'add: path "{config.aws_path}" {{ capabilities = ["read"] }}'
+        f'check vault_aws_role and vault_aws_mount, or add: path "{config.aws_path}" {{ capabilities = ["read"] }}'
     )

@@ -168,7 +168,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **keywords)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
         return manager
 
     def build_connection_pool_key_attributes(

@@ -242,7 +242,9 @@ class Vault:
             asked_at = self._clock()
             wait = RETRY_WAIT * (1 + random.random() / 2)  # noqa: S311 - jitter, not a secret
             try:
-                response = self._send(method, path, token=token, namespace=namespace, json=json, params=params)
+                response = self._send(
+                    method, path, token=token, namespace=namespace, json=json, params=params, secrets=secrets
+                )
             except requests.RequestException as error:
                 logger.debug("%s: try %d: %s", what, attempt, type(error).__name__)
                 again = repeatable or not failures.was_sent(error)
@@ -251,7 +253,7 @@ class Vault:
             else:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
                 if response.status_code < 300:
-                    return Answer(_body(response, self.config), asked_at, _age(response))
+                    return Answer(_body(response, self.config, secrets), asked_at, _age(response))
                 refusal = _refusal(response, self.config, path, secrets)
                 wait = max(wait, _retry_after(response))
                 if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):
@@ -272,6 +274,7 @@ class Vault:
         namespace: str | None,
         json: Mapping[str, Any] | None,
         params: Mapping[str, str] | None,
+        secrets: Sequence[str],
     ) -> requests.Response:
         """Send a request once, following one redirect where a standby may send it."""
         base = transport.base_url(self.config)
@@ -286,13 +289,13 @@ class Vault:
             if response.status_code not in _REDIRECTS:
                 return response
             if hop == 1:
-                base = self._redirected(response, path)
+                base = self._redirected(response, path, secrets)
         raise UnreachableError(
-            f"{self.config.vault_addr}: redirected a second time, from {one_line(base)}; "
+            f"{self.config.vault_addr}: redirected a second time, from {one_line(base, secrets=secrets, limit=80)}; "
             "point vault_addr at the active node, or mend its api_addr"
         )
 
-    def _redirected(self, response: requests.Response, path: str) -> str:
+    def _redirected(self, response: requests.Response, path: str, secrets: Sequence[str]) -> str:
         """Return the base address of the node that a standby names.
 
         The token goes along, so the hop must not leave TLS, and without TLS not leave the host.
@@ -305,7 +308,7 @@ class Vault:
         base, found, _ = f"{there.scheme}://{there.netloc}{there.path}".partition(f"/v1/{path}")
         allowed = there.scheme == "https" or (there.scheme == here.scheme and there.hostname == here.hostname)
         if not found or not allowed or there.scheme not in ("http", "https"):
-            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", limit=80)
+            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", secrets=secrets, limit=80)
             raise UnreachableError(
                 f"{self.config.vault_addr}: redirected to {target}, where the "
                 "token must not go; point vault_addr at the active node, or mend its api_addr"
@@ -358,12 +361,13 @@ def _json(response: requests.Response) -> Any:
         return None
 
 
-def _body(response: requests.Response, config: Config) -> Mapping[str, Any]:
+def _body(response: requests.Response, config: Config, secrets: Sequence[str]) -> Mapping[str, Any]:
     if response.status_code == 204 or not response.content:
         return {}
     body = _json(response)
     if not isinstance(body, Mapping):
-        kind = one_line(response.headers.get("Content-Type", "no content type").split(";")[0], limit=80)
+        said = response.headers.get("Content-Type", "no content type").split(";")[0]
+        kind = one_line(said, secrets=secrets, limit=80)
         raise UnreachableError(
             f"{config.vault_addr}: the answer is not Vault's JSON ({kind}): a proxy or another server answered; "
             "check vault_addr"

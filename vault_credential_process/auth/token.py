@@ -66,7 +66,11 @@ class Token(AuthMethod):
             ttl = self.config.vault_token_ttl
             asked_at = vault.now()
             return VaultToken(
-                value, expiry=asked_at + ttl if ttl else None, expiry_known=ttl is not None, external=True
+                value,
+                expiry=asked_at + ttl if ttl else None,
+                expiry_known=ttl is not None,
+                external=True,
+                looked_up=False,
             )
         if token.uses_left is not None and token.uses_left < 2:
             raise AuthenticationError(

@@ -12,6 +12,9 @@ from vault_credential_process.config import Config
 from vault_credential_process.fastpath import FORMAT
 from vault_credential_process.models import AWSCredentials, CredentialType, Identity, VaultToken
 
+CLOCK_SLACK = 60.0
+"""Seconds that an entry may come from the future before the clock that wrote it counts as wrong."""
+
 _T = TypeVar("_T")
 
 
@@ -45,7 +48,7 @@ class Entry:
         if entry is None:
             return None
         credentials = entry.credentials
-        return entry if credentials.issued <= now + 60 and credentials.issued < credentials.expiry else None
+        return entry if credentials.issued <= now + CLOCK_SLACK and credentials.issued < credentials.expiry else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,16 +66,43 @@ class TokenEntry:
         return _dump("token", dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, content: bytes | None) -> TokenEntry | None:
-        """Return a kept entry; ``None`` where it is garbage or of another version."""
-        return _load("token", cls, content)
+    def load(cls, content: bytes | None, now: float) -> TokenEntry | None:
+        """Return a kept entry; ``None`` where it is garbage, of another version, or from the future."""
+        entry = _load("token", cls, content)
+        if entry is None or entry.life is None or entry.token.expiry is None:
+            return entry
+        return entry if entry.token.expiry - entry.life <= now + CLOCK_SLACK else None
+
+
+def ended(content: bytes | None, now: float) -> bool:
+    """Tell whether what is kept serves nobody any more: it has ended, or is no entry at all."""
+    entry, kept = Entry.load(content, now), TokenEntry.load(content, now)
+    if entry is not None:
+        return entry.credentials.expiry <= now
+    return kept is None or (kept.token.expiry is not None and kept.token.expiry <= now)
 
 
 def token_key(place: Place, config: Config, identity: Identity) -> str:
-    """Return the key of a token: everything that a login depends on."""
-    return place.hash(
-        FORMAT, "token", config.vault_addr, config.auth_namespace or "", *identity.parts, "\0", *identity.secrets
-    )
+    """Return the key of a token: everything that a login depends on, whom it trusts and the way it takes included.
+
+    What an unverified server said must never answer a call that verifies.
+    """
+    way = {
+        name: getattr(config, name)
+        for name in (
+            "vault_addr",
+            "vault_skip_verify",
+            "vault_cacert",
+            "vault_cacert_bytes",
+            "vault_capath",
+            "vault_tls_server_name",
+            "vault_client_cert",
+            "vault_proxy_addr",
+            "vault_token_ttl",
+            "auth_namespace",
+        )
+    }
+    return place.hash(FORMAT, "token", json.dumps(way, sort_keys=True), *identity.parts, "\0", *identity.secrets)
 
 
 def credentials_key(place: Place, config: Config, identity: Identity) -> str:
@@ -88,7 +118,6 @@ def credentials_key(place: Place, config: Config, identity: Identity) -> str:
         "ttl": config.vault_aws_ttl,
         "mfa": config.vault_aws_mfa_code_command,
         "static_interval": config.vault_aws_static_interval if config.vault_aws_endpoint == "static-creds" else None,
-        "token_ttl": config.vault_token_ttl,
     }
     return place.hash("credentials", token_key(place, config, identity), json.dumps(parameters, sort_keys=True))
 

@@ -133,7 +133,7 @@ class HostPlace(Place):
     def remember_failure(self, key: str, error: VaultCredentialError) -> None:
         word = f"{time.monotonic():f} {error.exit_code}\n{error}"
         with contextlib.suppress(OSError):
-            fastpath.write_private(self.path("failed", key), word.encode())
+            fastpath.write_private(self.path("failed", key), word.encode("utf-8", "backslashreplace"))
 
     def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
         content = fastpath.read_private(self.path("failed", key)) or b""
@@ -165,9 +165,12 @@ def per_user_directory(environ: Mapping[str, str]) -> tuple[str | None, str]:
         base = environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     path = os.path.join(base, fastpath.NAME)
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        if sys.platform != "win32":
-            os.chmod(path, 0o700)
+        os.makedirs(base, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        trouble = "" if sys.platform == "win32" else fastpath.not_private(os.lstat(path))
     except OSError as error:
         return None, f"{path}: {error.strerror}"
+    if trouble:
+        return None, f"{path}: {trouble}"
     return path, f"{path} is the user's cache directory"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import fastpath
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
+from vault_credential_process.cache.entry import ended
 from vault_credential_process.cache.place import HostPlace
 from vault_credential_process.lock import FileLock
 
@@ -81,19 +82,22 @@ class Runtime(CacheBackend):
         ]
 
     def _sweep(self) -> None:
-        """Remove what nobody has written for days: the directory must not grow as long as the host is up."""
-        before = time.time() - STALE
+        """Remove what nobody has written for days: the directory must not grow as long as the host is up.
+
+        An entry that has not ended stays, however old: behind it may be an IAM user of a month.
+        """
+        now = time.time()
         for name in fastpath.listed(self.directory):
             path = os.path.join(self.directory, name)
             try:
-                if name == "key" or os.lstat(path).st_mtime > before:
+                if name == "key" or os.lstat(path).st_mtime > now - STALE:
                     continue
-                if not name.endswith(".lock"):
+                if name.endswith(".lock"):
+                    lock = FileLock(path)
+                    if lock.try_acquire():
+                        lock.remove()
+                        lock.release()
+                elif not name.startswith("entry-") or ended(fastpath.read_private(path), now):
                     os.unlink(path)
-                    continue
-                lock = FileLock(path)
-                if lock.try_acquire():
-                    lock.remove()
-                    lock.release()
             except OSError:
                 continue

@@ -54,7 +54,7 @@ def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
     for key in sorted(backend.keys()):
         content = backend.get(key)
         entry = Entry.load(content, now)
-        kept = TokenEntry.load(content)
+        kept = TokenEntry.load(content, now)
         if entry is not None:
             yield described(entry, now)
         elif kept is not None:
