@@ -20,6 +20,7 @@ from vault_credential_process.demo.server import Engine, VaultServer
 from vault_credential_process.errors import one_line
 
 LEASE = 6
+_SHORT = {"token_ttl": f"{LEASE}s", "token_max_ttl": f"{LEASE}s"}
 """Seconds that the credentials of the second part live, so that a refresh can be watched."""
 
 _PROGRAMS = pathlib.Path(__file__).parent / "programs"
@@ -81,7 +82,7 @@ def _set_up(say: Say, stack: contextlib.ExitStack, laboratory: Laboratory) -> di
     real = laboratory.server.engine.real
     hcl = "".join(READ_POLICY.format(mount="aws", endpoint="creds", role=r) for r in ("webapp", "shortlived"))
     laboratory.allow("webapp", hcl)
-    approle = laboratory.app_role("webapp", policies=("webapp",), token_ttl=f"{LEASE}s" if real else "10m")
+    approle = laboratory.app_role("webapp", policies=("webapp",), **(_SHORT if real else {"token_ttl": "10m"}))
     laboratory.assumed_role("webapp", ttl=3600)
     if real:
         laboratory.iam_user("shortlived")
@@ -121,9 +122,9 @@ def _run_programs(say: Say, config: pathlib.Path) -> None:
         say("5. The aws command: there is none on PATH; install the AWS CLI to see it here")
     environ["AWS_PROFILE"] = "shortlived"
     say(f"6. The same program {LEASE} times with the short-lived role: watch the access key change")
-    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py"), str(LEASE)], environ)
+    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py"), str(LEASE)], environ, changes=True)
     say("7. Once more, in the process: install() is the one line that was added, no subprocess is run")
-    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets_in_process.py"), str(LEASE)], environ)
+    _show(say, [sys.executable, str(_PROGRAMS / "list_buckets_in_process.py"), str(LEASE)], environ, changes=True)
 
 
 def _variables(config: pathlib.Path) -> dict[str, str]:
@@ -146,19 +147,21 @@ def _is_foreign(name: str) -> bool:
     return name.startswith(("AWS_", "VAULT_", "BAO_")) or name.lower().endswith("_proxy")
 
 
-def _show(say: Say, arguments: list[str], environ: dict[str, str]) -> None:
-    """Run a program and show what it prints as it comes."""
+def _show(say: Say, arguments: list[str], environ: dict[str, str], *, changes: bool = False) -> None:
+    """Run a program and show what it prints as it comes; with ``changes`` its lines must not all be the same."""
     shown = " ".join(pathlib.Path(argument).name for argument in arguments)
     say(f"   $ {shown}")
     with tempfile.TemporaryFile("w+") as errors:
         with _running(arguments, environ, errors.fileno()) as process:
-            printed = 0
+            printed: list[str] = []
             for line in process.stdout or ():
-                printed += 1
+                printed.append(line)
                 say(f"   {line.rstrip()}")
         if process.returncode or not printed:
             errors.seek(0)
             raise TourFailed(f"{shown} ended with code {process.returncode}: {errors.read().strip()[-1500:]}")
+    if changes and len(set(printed)) == 1:
+        raise TourFailed(f"{shown} saw no refresh: its access key never changed")
 
 
 @contextlib.contextmanager
