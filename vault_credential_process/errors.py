@@ -6,6 +6,7 @@ message ever holds a secret; :func:`one_line` is what makes text from elsewhere 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -65,8 +66,11 @@ def failure_of(exit_code: int, message: str) -> VaultCredentialError:
 
 
 def one_line(text: str, *, secrets: Iterable[str | None] = (), limit: int = 300) -> str:
-    """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out."""
+    """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out.
+
+    In whatever case: a host name, for one, is put into lower case on its way here.
+    """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
+        text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
