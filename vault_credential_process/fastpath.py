@@ -203,6 +203,28 @@ def write_private(path: str, content: bytes) -> None:
         raise
 
 
+def write_failure(path: str, code: int, message: str) -> None:
+    """Leave word of a failure for those who wait; where that cannot be done they try for themselves."""
+    word = f"{time.monotonic():f} {code}\n{message}"
+    try:
+        write_private(path, word.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def read_failure(path: str, since: float) -> tuple[int, str] | None:
+    """Return code and message of a failure after ``since`` (monotonic seconds) that is still remembered."""
+    head, _, message = (read_private(path) or b"").decode("utf-8", "replace").partition("\n")
+    try:
+        moment, code = head.split(" ")
+        failed_at, exit_code = float(moment), int(code)
+    except ValueError:
+        return None
+    if failed_at < since or not 0 <= time.monotonic() - failed_at <= FAILURE_MEMORY:
+        return None
+    return exit_code, message
+
+
 class Ticket:
     """The place of one call at the quick key: where its answer lies, and the lock while it is the one that fetches."""
 
@@ -227,19 +249,7 @@ class Ticket:
 
     def failure(self) -> tuple[int, str] | None:
         """Return the exit code and message of a failure that happened while this call waited, and is fresh."""
-        content = read_private(self._path("failed"))
-        if content is None:
-            return None
-        head, _, message = content.partition(b"\n")
-        fields = head.decode("ascii", "replace").split(" ")
-        try:
-            failed_at, code = float(fields[0]), int(fields[1])
-        except (ValueError, IndexError):
-            return None
-        now = time.monotonic()
-        if failed_at < self.started or not 0 <= now - failed_at <= FAILURE_MEMORY:
-            return None
-        return code, message.decode("utf-8", "replace")
+        return read_failure(self._path("failed"), self.started)
 
     def tell_deadline(self, seconds: float) -> None:
         """Let those who wait know how long a call with this configuration may take."""
@@ -287,13 +297,7 @@ class Ticket:
 
     def fail(self, code: int, message: str) -> None:
         """Leave word of a failure for those who wait."""
-        try:
-            write_private(
-                self._path("failed"),
-                b"%f %d\n" % (time.monotonic(), code) + message.encode("utf-8", "backslashreplace"),
-            )
-        except OSError:
-            pass
+        write_failure(self._path("failed"), code, message)
 
     def _path(self, kind: str) -> str:
         return os.path.join(self.directory, f"{kind}-{self.name}")
@@ -365,9 +369,7 @@ def listed(directory: str) -> list[str]:
 
 def ticket(arguments: Sequence[str], environ: Mapping[str, str]) -> Ticket | None:
     """Return the place of a call at its quick key; ``None`` where there is no private directory."""
-    directory, _ = _existing(environ)
-    if directory is None:
-        directory, _ = runtime_directory(environ)
+    directory = _existing(environ) or runtime_directory(environ)[0]
     if directory is None:
         return None
     relevant = sorted(f"{n}={v}" for n, v in environ.items() if n.startswith(_PREFIXES) or n in _NAMES)
@@ -379,17 +381,17 @@ def ticket(arguments: Sequence[str], environ: Mapping[str, str]) -> Ticket | Non
     return Ticket(directory, name, time.monotonic())
 
 
-def _existing(environ: Mapping[str, str]) -> tuple[str | None, str]:
+def _existing(environ: Mapping[str, str]) -> str | None:
     """Return the directory that an earlier call made, without reading the mounts: its answers name its device."""
     if not sys.platform.startswith("linux"):
-        return None, ""
+        return None
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     path = os.path.join(runtime, NAME) if runtime.startswith("/") else f"/dev/shm/{NAME}-{os.getuid()}"  # noqa: S108
     try:
         is_ours = not not_private(os.lstat(path)) and _is_trusted_parent(os.stat(os.path.dirname(path)))
-        return (path, "") if is_ours else (None, "")
     except OSError:
-        return None, ""
+        return None
+    return path if is_ours else None
 
 
 def serve(place: Ticket) -> int | None:

@@ -131,20 +131,11 @@ class HostPlace(Place):
             lock.release()
 
     def remember_failure(self, key: str, error: VaultCredentialError) -> None:
-        word = f"{time.monotonic():f} {error.exit_code}\n{error}"
-        with contextlib.suppress(OSError):
-            fastpath.write_private(self.path("failed", key), word.encode("utf-8", "backslashreplace"))
+        fastpath.write_failure(self.path("failed", key), error.exit_code, str(error))
 
     def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
-        content = fastpath.read_private(self.path("failed", key)) or b""
-        head, _, message = content.decode("utf-8", "replace").partition("\n")
-        try:
-            failed_at, code = (float(field) for field in head.split(" "))
-        except ValueError:
-            return None
-        if failed_at < moment or not 0 <= time.monotonic() - failed_at <= fastpath.FAILURE_MEMORY:
-            return None
-        return failure_of(int(code), message)
+        failure = fastpath.read_failure(self.path("failed", key), moment)
+        return None if failure is None else failure_of(*failure)
 
     def path(self, kind: str, key: str) -> str:
         """Return the file of one kind for a key."""
