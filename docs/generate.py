@@ -81,9 +81,7 @@ def page() -> str:
     own = {declared.key: declared for declared in options_of(Config)}
     tls = [own.pop(key) for key in TLS]
     parts = [TOP, section("What to read, and from where", own.values()), section("TLS", tls)]
-    for name in auth.METHODS:
-        method = auth.find(name)
-        parts.append(section(f"Auth method `{name}`: {method.summary}", options_of(method)))
+    parts += [section(title[0].upper() + title[1:], declared) for title, declared in auth.groups() if declared]
     return "\n".join([*parts, AWS])
 
 

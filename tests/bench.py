@@ -10,8 +10,7 @@ from vault_credential_process import auth
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.cache.none import NoCache
 from vault_credential_process.fetcher import Fetcher
-
-from .scripted import ScriptedServer, replay, reply
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
 NOW = 1_795_465_023.0
 READ = "aws/creds/webapp"

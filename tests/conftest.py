@@ -24,8 +24,7 @@ from vault_credential_process import cache
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.server import Engine, VaultServer, find_engine
-
-from . import scripted as scripted_module
+from vault_credential_process.testing import scripted as scripted_module
 
 # A busy machine must not make a property fail; what matters is what the examples show, not how long they take.
 hypothesis.settings.register_profile("calm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -256,3 +255,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     assert done.returncode == 0, done.stdout + done.stderr
     (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
     return Built(sdist, wheel)
+
+
+@pytest.fixture(scope="module")
+def fresh(cloud: aws.LocalAWS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """A real server of a test module's own, with a policy and a role ``webapp`` and no auth method but AppRole."""
+    with VaultServer(ENGINE) as server:
+        made = Laboratory(server, cloud, tmp_path_factory.mktemp("fresh"))
+        made.allow("webapp", READ_POLICY.format(mount="aws", endpoint="creds", role="webapp"))
+        made.assumed_role("webapp")
+        yield made

@@ -11,9 +11,9 @@ from typing import Any
 from vault_credential_process.cache.runtime import Runtime
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.testing.scripted import Request, reply
 
 from .bench import DENIED, LOGIN, LOOK_UP, NOW, READ, Bench
-from .scripted import Request, reply
 
 RENEW = "auth/token/renew-self"
 RENEW_LEASE = "sys/leases/renew"

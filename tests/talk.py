@@ -9,9 +9,8 @@ from vault_credential_process.config import Config, resolve
 from vault_credential_process.errors import VaultCredentialError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials, VaultToken
+from vault_credential_process.testing.scripted import ScriptedServer, reply
 from vault_credential_process.vault import Vault
-
-from .scripted import ScriptedServer, reply
 
 TOKEN = "hvs.CAESICanaryTokenThatIsSecret"
 SECRET_ID = "5ecre7-1d00-canary"

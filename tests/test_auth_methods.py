@@ -15,9 +15,9 @@ from vault_credential_process.errors import (
     UnreachableError,
     VaultCredentialError,
 )
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
-from .scripted import ScriptedServer, replay, reply
-from .test_auth import APPROLE, NOW, SECRET_ID, TOKEN, log_in
+from .auth.test_auto import APPROLE, NOW, SECRET_ID, TOKEN, log_in
 
 
 def secret_file(directory: pathlib.Path, content: str) -> str:

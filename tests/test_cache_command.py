@@ -15,9 +15,9 @@ import requests
 
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
+from vault_credential_process.testing.scripted import ScriptedServer, replay
 
 from .conftest import Run, Tenant, new_tenant
-from .scripted import ScriptedServer, replay
 from .test_command import config_of, document, refusal, seconds_left, token_for, without_approle
 
 Told = Callable[..., str]

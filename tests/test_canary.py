@@ -24,9 +24,9 @@ import vault_credential_process
 from vault_credential_process import auth
 from vault_credential_process.errors import VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.testing.scripted import ScriptedServer, reply, reset, silence
 
 from .conftest import Run
-from .scripted import ScriptedServer, reply, reset, silence
 
 TOKEN = "hvs.CANARYtokenCANARYtoken"
 SECRET_ID = "canary-secret-id-5f1c"

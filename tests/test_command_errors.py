@@ -16,10 +16,10 @@ import pytest
 import requests
 
 from vault_credential_process.demo.server import VaultServer
+from vault_credential_process.testing.scripted import ScriptedServer, reply, silence
 
 from .certificates import Authority
 from .conftest import ENGINE, Run, Tenant, new_tenant
-from .scripted import ScriptedServer, reply, silence
 from .test_command import config_of, refusal
 
 GET = (sys.executable, "-m", "vault_credential_process", "get", "--profile", "webapp")

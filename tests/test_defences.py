@@ -16,10 +16,10 @@ from vault_credential_process.cache.runtime import STALE, Runtime
 from vault_credential_process.errors import AuthenticationError, UnreachableError
 from vault_credential_process.models import AWSCredentials
 from vault_credential_process.testing.cache import KEY, OTHER_KEY
+from vault_credential_process.testing.scripted import ScriptedServer, reply
 
 from .bench import DENIED, LOOK_UP, NOW, READ, Bench, Clock
 from .conftest import Run, Tenant
-from .scripted import ScriptedServer, reply
 
 on_linux = pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="tmpfs is Linux's")
 

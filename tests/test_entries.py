@@ -17,9 +17,9 @@ from vault_credential_process.cache.place import ProcessPlace
 from vault_credential_process.config import Config, Profile
 from vault_credential_process.expiry import refresh_margin
 from vault_credential_process.models import AWSCredentials, VaultToken
+from vault_credential_process.testing.scripted import ScriptedServer, reply
 
 from .bench import NOW, READ, Bench, Clock
-from .scripted import ScriptedServer, reply
 
 PAIR = AWSCredentials(
     access_key="ASIAIOSFODNN7EXAMPLE",

@@ -17,8 +17,8 @@ import pytest
 
 from vault_credential_process import fastpath
 from vault_credential_process.lock import FileLock
+from vault_credential_process.testing.scripted import Request, ScriptedServer, reply
 
-from .scripted import Request, ScriptedServer, reply
 from .talk import LOGGED_IN, LOGIN, READ, STS, STS_DATA
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")

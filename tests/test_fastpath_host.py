@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from vault_credential_process import fastpath
+from vault_credential_process.testing.scripted import Request, reply
 
-from .scripted import Request, reply
 from .talk import LOGGED_IN, LOGIN, READ, STS
 from .test_fastpath import MAIN, REAL, Host, finished, host, key_in, pytestmark
 

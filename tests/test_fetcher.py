@@ -19,9 +19,9 @@ from vault_credential_process.errors import (
     UnreachableError,
     VaultCredentialError,
 )
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
 from .bench import DENIED, LOGIN, LOOK_UP, NOW, READ, REVOKE, Bench, Clock
-from .scripted import ScriptedServer, replay, reply
 
 
 @pytest.fixture

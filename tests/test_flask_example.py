@@ -18,9 +18,9 @@ import requests
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory, Renewer
 from vault_credential_process.demo.server import free_port
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply, reset
 
 from .conftest import ROOT, Tenant, new_tenant
-from .scripted import ScriptedServer, replay, reply, reset
 
 TTL = 4
 """Seconds that the stand-in's credentials live: the shortest that leaves the service time to start."""

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from vault_credential_process import fastpath
+from vault_credential_process.testing.scripted import ScriptedServer
 
 from .conftest import Built
-from .scripted import ScriptedServer
 from .talk import LOGGED_IN, LOGIN, READ, STS
 
 pytestmark = [

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from vault_credential_process.errors import PermissionDeniedError, VaultCredentialError
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
 from .bench import DENIED, LOGIN, LOOK_UP, NOW, READ, REVOKE, Bench, Clock
 from .ledger import OTHER, PROBE_OFF, RENEW, RENEW_LEASE, Ledger, at, sharing
-from .scripted import ScriptedServer, replay, reply
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from vault_credential_process import VaultAWSCredentialManager
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError
+from vault_credential_process.testing.scripted import ScriptedServer, replay
 
 from .conftest import Run, Tenant, new_tenant
-from .scripted import ScriptedServer, replay
 
 READ = "aws/creds/webapp"
 LOGIN = "auth/approle/login"

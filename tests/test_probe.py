@@ -19,10 +19,10 @@ from vault_credential_process.demo.server import free_port
 from vault_credential_process.errors import DeadlineError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.testing.scripted import Reply, ScriptedServer, dripping, replay, reply, reset, silence
 
 from .bench import LOGIN, NOW, READ
 from .conftest import Run
-from .scripted import Reply, ScriptedServer, dripping, replay, reply, reset, silence
 
 KNOWN = reply(200, b"<GetCallerIdentityResult><Account>123456789012</Account></GetCallerIdentityResult>")
 UNKNOWN = reply(403, b"<Error><Code>InvalidClientTokenId</Code><Message>no</Message></Error>")

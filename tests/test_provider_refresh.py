@@ -26,10 +26,10 @@ from vault_credential_process.errors import (
     VaultCredentialError,
 )
 from vault_credential_process.provider import VaultCredentials
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
 from .bench import NOW, READ, Bench, Clock
 from .conftest import Tenant
-from .scripted import ScriptedServer, replay, reply
 
 
 @pytest.fixture

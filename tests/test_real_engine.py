@@ -14,9 +14,9 @@ import botocore.exceptions
 import pytest
 
 from vault_credential_process.demo import aws
+from vault_credential_process.testing.scripted import ScriptedServer, replay
 
 from .conftest import Run, Tenant, new_tenant
-from .scripted import ScriptedServer, replay
 from .test_command import config_of, document, refusal, seconds_left, without_approle
 
 pytestmark = pytest.mark.usefixtures("no_cache")

@@ -16,11 +16,11 @@ from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.errors import DeadlineError, SealedError, VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply, reset, silence
 
 from .bench import LOGIN, LOOK_UP, NOW, READ, Bench, Clock
 from .conftest import new_tenant
 from .ledger import OTHER, PROBE_OFF, RENEW, RENEW_LEASE, Ledger, at
-from .scripted import ScriptedServer, replay, reply, reset, silence
 
 
 @pytest.fixture

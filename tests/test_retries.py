@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from vault_credential_process import vault as vault_module
+from vault_credential_process import requester as vault_module
 from vault_credential_process.errors import SealedError, UnreachableError, VaultCredentialError
+from vault_credential_process.testing.scripted import Reply, ScriptedServer, reply, reset, silence
 
-from .scripted import Reply, ScriptedServer, reply, reset, silence
 from .talk import FREELY, GOOD, LOGGED_IN, LOGIN, ONCE, STS, TOKEN, log_in_to, said, talk
 
 HTML = {"Content-Type": "text/html"}

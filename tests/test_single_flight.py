@@ -20,9 +20,9 @@ from vault_credential_process import VaultAWSCredentialManager, boto3_session, f
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.proxy import CountingProxy
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply, silence
 
 from .conftest import Run, Tenant, new_tenant
-from .scripted import ScriptedServer, replay, reply, silence
 from .talk import LOGGED_IN, LOGIN, READ, STS
 from .test_command import config_of, document
 from .test_fastpath import MAIN, Host, host, key_in

@@ -18,9 +18,9 @@ from vault_credential_process.cache.memory import Memory
 from vault_credential_process.cache.place import Place
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.proxy import CountingProxy
+from vault_credential_process.testing.scripted import ScriptedServer, reply
 
 from .conftest import Run, new_tenant
-from .scripted import ScriptedServer, reply
 from .talk import LOGGED_IN, LOGIN, STS_DATA
 from .test_command import document
 

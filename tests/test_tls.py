@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from vault_credential_process.errors import ConfigurationError, UnreachableError, VaultCredentialError
+from vault_credential_process.testing.scripted import ScriptedServer, reply, reset
 
 from .certificates import DAY, Authority
-from .scripted import ScriptedServer, reply, reset
 from .talk import LOGGED_IN, LOGIN, READ, STS, TOKEN, log_in_to, read_from, said
 
 LOOPBACK = "127.0.0.1"

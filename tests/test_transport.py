@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from vault_credential_process import requester as vault_module
 from vault_credential_process import transport
-from vault_credential_process import vault as vault_module
 from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError
+from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, dripping, reply, silence
 
 from .certificates import Authority
-from .scripted import Reply, Request, ScriptedServer, dripping, reply, silence
 from .talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS, TOKEN, log_in_to, read_from, said
 
 

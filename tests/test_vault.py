@@ -11,7 +11,7 @@ from typing import Any
 import hvac.adapters
 import pytest
 
-from vault_credential_process import vault as vault_module
+from vault_credential_process import requester as vault_module
 from vault_credential_process.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -21,9 +21,9 @@ from vault_credential_process.errors import (
 )
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import VaultToken
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply, reset
 from vault_credential_process.vault import Vault, connected_client
 
-from .scripted import ScriptedServer, replay, reply, reset
 from .talk import (
     FREELY,
     GOOD,

@@ -12,7 +12,7 @@ from typing import Any
 
 from vault_credential_process import expiry
 from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError, one_line
-from vault_credential_process.models import AWSCredentials, CredentialType, VaultToken
+from vault_credential_process.models import AWSCredentials, CredentialType, VaultToken, is_word
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,8 +33,6 @@ def login_token(answer: Answer, where: str) -> VaultToken:
     if not isinstance(auth, Mapping):
         _refuse_wrapped(answer, where)
         raise AuthenticationError(f"{where}: the answer holds no token; check vault_auth_method and vault_auth_mount")
-    if auth.get("mfa_requirement"):
-        raise AuthenticationError(f"{where}: the login wants a second factor (MFA), which this method cannot give")
     duration = _duration(auth.get("lease_duration")) or 0.0
     try:
         return VaultToken(
@@ -49,13 +47,13 @@ def login_token(answer: Answer, where: str) -> VaultToken:
         raise AuthenticationError(f"{where}: the answer holds no usable token") from None
 
 
-def looked_up_token(answer: Answer, value: str) -> VaultToken:
+def looked_up_token(answer: Answer, value: str | None) -> VaultToken:
     """Return a token that was handed in, as ``lookup-self`` describes it.
 
     The look-up itself was a use: ``num_uses`` is what is left after it, -1 where nothing is (seen on the real
     server; 0 means no limit).
     """
-    data = _data(answer, "auth/token/lookup-self")
+    data = data_of(answer, "auth/token/lookup-self")
     ttl = _duration(data.get("ttl")) or 0.0
     # In the last second of its life a token has a ttl of 0 too; only one without expire_time does not end.
     is_mortal = ttl > 0 or bool(data.get("expire_time"))
@@ -87,13 +85,13 @@ def aws_credentials(
     :raises ConfigurationError: when the answer holds no credentials, is wrapped, or tells of an IAM user
         whose life depends on a token of unknown life.
     """
-    data = _data(answer, where)
-    access_key, secret_key = _text(data.get("access_key")), _text(data.get("secret_key"))
+    data = data_of(answer, where)
+    access_key, secret_key = text_of(data.get("access_key")), text_of(data.get("secret_key"))
     if access_key is None or secret_key is None:
         raise ConfigurationError(
             f"{where}: the answer holds no access_key and secret_key; is vault_aws_mount an AWS secrets engine?"
         )
-    session_token = _text(data.get("session_token")) or _text(data.get("security_token"))
+    session_token = text_of(data.get("session_token")) or text_of(data.get("security_token"))
     duration = lease_duration(answer)
     kind: CredentialType
     if static:
@@ -137,13 +135,18 @@ def aws_credentials(
         issued=answer.asked_at - answer.age,
         expiry=end,
         credential_type=kind,
-        lease_id=_text(answer.body.get("lease_id")) or "",
+        lease_id=text_of(answer.body.get("lease_id")) or "",
         renewable=answer.body.get("renewable") is True,
         account_id=_account_of(data.get("arn")),
     )
 
 
-def _data(answer: Answer, where: str) -> Mapping[str, Any]:
+def data_of(answer: Answer, where: str) -> Mapping[str, Any]:
+    """Return the data of an answer.
+
+    :raises ConfigurationError: when the answer is wrapped.
+    :raises UnreachableError: when there is none.
+    """
     data = answer.body.get("data")
     if isinstance(data, Mapping) and data:
         return data
@@ -194,10 +197,9 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(one_line(str(item), limit=80) for item in value) if isinstance(value, list) else ()
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """Return a value that is one printable ASCII word, as keys, session tokens and lease ids are; else ``None``."""
-    is_word = isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value
-    return str(value) if is_word else None
+    return value if isinstance(value, str) and is_word(value) else None
 
 
 def _account_of(arn: object) -> str | None:

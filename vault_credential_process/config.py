@@ -25,6 +25,7 @@ from vault_credential_process.models import (
 from vault_credential_process.parsers import (
     is_loopback,
     parse_address,
+    parse_auth_role,
     parse_bool,
     parse_command,
     parse_count,
@@ -91,6 +92,20 @@ class Config:
         parse=parse_mount,
         metavar="PATH",
         help="mount point of the auth method (default: the method's own)",
+    )
+    vault_auth_role: str | None = option(
+        "VAULT_AUTH_ROLE",
+        flag="--auth-role",
+        parse=parse_auth_role,
+        metavar="ROLE",
+        help="role asked for at the login, where the method has roles (default: what the mount has set)",
+    )
+    vault_login_mfa_code_command: tuple[str, ...] | None = option(
+        "VAULT_LOGIN_MFA_CODE_COMMAND",
+        flag="--login-mfa-code-command",
+        parse=parse_command,
+        metavar="COMMAND",
+        help="command whose output is the code, where the login wants a second factor; run without a shell",
     )
     vault_aws_role: str = option(
         "VAULT_AWS_ROLE",
@@ -240,6 +255,7 @@ class Config:
     )
 
     profile: str | None = None
+    ambient: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
     aws_region: str | None = None
@@ -250,6 +266,11 @@ class Config:
     def aws_path(self) -> str:
         """The path that is read, below ``/v1/``."""
         return f"{self.vault_aws_mount}/{self.vault_aws_endpoint}/{self.vault_aws_role}"
+
+    @property
+    def login_command(self) -> str:
+        """What a person runs to log in to this profile."""
+        return f"vault-credential-process login{f' --profile {self.profile}' if self.profile else ''}"
 
     @property
     def auth_namespace(self) -> str | None:
@@ -278,12 +299,14 @@ def resolve(
     options: Sequence[Option],
     *,
     read_aws_role: bool = False,
+    ambient: Iterable[str] = (),
 ) -> Config:
     """Return the configuration; the one place where precedence lives.
 
     ``arguments`` maps keys to values of flags or of a caller in the process (``None``: not given);
     ``options`` are those of auth methods and cache backends, whose values go to :attr:`Config.settings`.
-    ``read_aws_role`` lets ``AWS_ROLE`` serve as the last place for the role.
+    ``read_aws_role`` lets ``AWS_ROLE`` serve as the last place for the role. ``ambient`` names variables that a
+    platform sets, such as a CI job's; their values go to :attr:`Config.ambient`.
 
     :raises ConfigurationError: for a malformed value, a misspelt ``vault_*`` key, an argument that does not
         exist, or plain http to a host that is not this one.
@@ -307,6 +330,7 @@ def resolve(
     config = Config(
         **values,
         profile=profile.name if profile else None,
+        ambient={name: environ[name] for name in ambient if environ.get(name)},
         settings={o.key: lookup(o, arguments, environ, profile) for o in options},
         origins=origins,
         aws_region=_aws_setting(environ, profile, ("AWS_REGION", "AWS_DEFAULT_REGION"), "region"),

@@ -39,8 +39,10 @@ FAILURE_MEMORY = 3.0
 ABSENT = "- - -"
 """The state of a file that is not there."""
 
-_PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_")
-_NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND")
+_PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_", "IDENTITY_", "GCE_METADATA_")
+_NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND", "K_SERVICE")
+"""What could matter: our settings, AWS's, and what platforms set for those who log in from them."""
+
 _LARGEST = 64 * 1024
 # Windows has none of these; there the files lie in the user's own directory, which other users cannot enter.
 _CAREFUL = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

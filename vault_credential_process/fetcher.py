@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
@@ -10,7 +9,7 @@ import time
 from vault_credential_process import auth, sources
 from vault_credential_process.auth import AuthMethod
 from vault_credential_process.cache import CacheBackend
-from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
+from vault_credential_process.cache.entry import Entry
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.config import Config, missing_role
 from vault_credential_process.errors import (
@@ -22,6 +21,7 @@ from vault_credential_process.errors import (
 from vault_credential_process.expiry import Deadline, format_timestamp, iam_user_expiry, refresh_margin
 from vault_credential_process.models import AWSCredentials, Clock, VaultToken, wall_clock
 from vault_credential_process.refusals import RefusedError
+from vault_credential_process.tokens import Grip, Tokens
 from vault_credential_process.vault import Vault
 
 logger = logging.getLogger(__name__)
@@ -38,9 +38,6 @@ GLIMPSE = 2.0
 LEAST_GAIN = 1.5
 """Seconds that a new IAM user must outlive the held one by, to be worth making; look-ups round to whole seconds."""
 
-RELOGIN_INTERVAL = 60.0
-"""Seconds between two fresh logins that a dead token may cause."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
@@ -49,15 +46,6 @@ class Fetched:
     credentials: AWSCredentials
     key: str
     good_until: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Grip:
-    """A live token, whether it was kept from an earlier call, and whether it is kept for the next."""
-
-    token: VaultToken
-    from_cache: bool
-    kept: bool
 
 
 class Fetcher:
@@ -113,8 +101,8 @@ class Fetcher:
         """
         deadline = Deadline(self.config.vault_aws_timeout)
         flight = _Flight(self, auth.choose(self.config), deadline)
-        with Vault(self.config, deadline, self.clock) as vault:
-            return flight.token(vault).token
+        with flight.open() as vault:
+            return flight.tokens.get(vault).token
 
     def peek(self) -> Entry | None:
         """Return what is kept, whatever its state, without asking Vault."""
@@ -132,18 +120,19 @@ class Fetcher:
 
 
 class _Flight:
-    """One call of :meth:`Fetcher.fetch`: the method it logs in with, its keys, its deadline."""
+    """One call of :meth:`Fetcher.fetch`: the token it asks with, its keys, its deadline."""
 
     def __init__(self, fetcher: Fetcher, method: AuthMethod, deadline: Deadline) -> None:
         self.config = fetcher.config
         self.cache = fetcher.cache
         self.clock = fetcher.clock
-        self.method = method
         self.deadline = deadline
-        self.identity = method.identity()
-        self.token_key = token_key(self.cache.place, self.config, self.identity)
-        self.key = credentials_key(self.cache.place, self.config, self.identity)
-        self._keeps = True
+        self.tokens = Tokens(self.config, self.cache, self.clock, method)
+        self.key = self.tokens.credentials_key
+
+    def open(self, deadline: Deadline | None = None) -> Vault:
+        """Return a conversation with Vault, under the call's deadline if no other is given."""
+        return Vault(self.config, deadline or self.deadline, self.clock, cache=self.cache)
 
     def load(self) -> Entry | None:
         return Entry.load(self.cache.get(self.key), self.clock())
@@ -181,7 +170,7 @@ class _Flight:
         try:
             if failure is not None:
                 raise failure
-            with Vault(self.config, deadline, self.clock) as vault:
+            with self.open(deadline) as vault:
                 found = self._renew_or_read(vault, entry)
             kept = self.load()
             # Where the old pair serves until a new one is known, nobody need ask again at once.
@@ -217,7 +206,7 @@ class _Flight:
             proven=credentials.credential_type != "iam_user" or not self.config.vault_aws_probe,
             # What was kept is looked at again: a token that died meanwhile took its IAM user along.
             previous=self.usable(self.load()),
-            token_hash=self._token_hash(token),
+            token_hash=self.tokens.hash_of(token),
             profile=self.config.profile,
             aws_path=self.config.aws_path,
             vault_addr=self.config.vault_addr,
@@ -256,17 +245,17 @@ class _Flight:
         :raises VaultCredentialError: when Vault is away.
         """
         held = entry.credentials
-        kept = self._kept_token()
+        kept = self.tokens.kept()
         if kept is None or kept.token.uses_left is not None or not (held.renewable and held.lease_id):
             return None
-        token = self.token(vault).token
-        if self._token_hash(token) != entry.token_hash:
+        token = self.tokens.get(vault).token
+        if self.tokens.hash_of(token) != entry.token_hash:
             logger.debug("the lease ends with an earlier token; a new pair is read")
             return None
         try:
             asked_at, duration = vault.renew_lease(token, held.lease_id)
         except PermissionDeniedError:
-            self._is_dead(vault, token)
+            self.tokens.is_dead(vault, token)
             return None
         except RefusedError as error:
             logger.debug("the lease was not renewed: %s", error)
@@ -285,21 +274,21 @@ class _Flight:
 
     def _read(self, vault: Vault, entry: Entry | None) -> tuple[AWSCredentials, VaultToken]:
         """Return fresh credentials and the token that asked for them."""
-        grip = self.token(vault)
+        grip = self.tokens.get(vault)
         self._refuse_in_vain(grip, entry)
         try:
             try:
                 credentials = self._read_with(vault, grip.token, entry)
             except PermissionDeniedError:
-                if not grip.from_cache or self._judge(vault, grip.token):
+                if not grip.from_cache or self.tokens.stays(vault, grip.token):
                     raise
-                grip = self.token(vault)
+                grip = self.tokens.get(vault)
                 credentials = self._read_with(vault, grip.token, entry)
         except (ConfigurationError, PermissionDeniedError):
-            self._tidy(vault, grip)
+            self.tokens.tidy(vault, grip)
             raise
         if credentials.credential_type != "iam_user":
-            self._tidy(vault, grip)
+            self.tokens.tidy(vault, grip)
         return credentials, grip.token
 
     def _refuse_in_vain(self, grip: Grip, entry: Entry | None) -> None:
@@ -322,160 +311,21 @@ class _Flight:
         known_type = entry.credentials.credential_type if entry else None
         return vault.read_credentials(token, mfa_code=code, known_type=known_type)
 
-    def token(self, vault: Vault) -> Grip:
-        """Return a live token: the kept one, renewed where it nears its end, else a new one."""
-        with self.cache.place.locked(self.token_key, vault.deadline):
-            kept = self._kept_token()
-            held = self._still_good(vault, kept) if kept else None
-            if held is not None:
-                return Grip(held, from_cache=True, kept=True)
-            token = auth.login(self.method, vault)
-            if self.method.identity() != self.identity:
-                # A secret was replaced meanwhile, and nobody can tell whose answer this is: it serves this call alone.
-                logger.debug("the identity changed during the call; nothing is kept")
-                self._keeps = False
-            return Grip(token, from_cache=False, kept=self._keep(token))
-
-    def _kept_token(self) -> TokenEntry | None:
-        return TokenEntry.load(self.cache.get(self.token_key), self.clock())
-
-    def _still_good(self, vault: Vault, kept: TokenEntry) -> VaultToken | None:
-        token = kept.token
-        left = token.seconds_left(self.clock())
-        if token.uses_left is not None:
-            # The use is counted before it happens, so that no two callers spend the same one.
-            return token if left > 0 and token.uses_left >= 2 and self._keep(token) else None
-        if not token.looked_up and left <= 0:
-            raise AuthenticationError(
-                f"{self.config.vault_addr}: vault_token_ttl has passed since the token was first used; get a new one"
-            )
-        if not token.looked_up or kept.life is None or left >= refresh_margin(kept.life):
-            return token
-        if left <= 0 or token.external or not token.renewable:
-            return None
-        try:
-            renewed = vault.renew_token(token)
-        except PermissionDeniedError:
-            self._is_dead(vault, token)
-            return None
-        except RefusedError as error:
-            logger.debug("the token was not renewed: %s", error)
-            return None
-        except VaultCredentialError as error:
-            logger.debug("the token was not renewed, but lives: %s", error)
-            return token
-        if renewed.seconds_left(self.clock()) < refresh_margin(kept.life):
-            logger.debug("the token nears its maximum; a new login")
-            return None
-        self._keep(renewed, life=kept.life)
-        return renewed
-
-    def _keep(self, token: VaultToken, *, life: float = 0.0) -> bool:
-        """Keep a token for the next call, the coming use of a limited one already counted.
-
-        ``life`` is the longest that it had: at its maximum a renewal leaves less, which must not pass for a whole life.
-        """
-        if token.uses_left is not None:
-            token = dataclasses.replace(token, uses_left=token.uses_left - 1)
-        kept = TokenEntry(
-            token,
-            life=None if token.expiry is None else max(life, token.seconds_left(self.clock())),
-            profile=self.config.profile,
-            path=f"auth/{self.method.mount}",
-            vault_addr=self.config.vault_addr,
-        )
-        return self._keeps and self.cache.set(self.token_key, kept.dump())
-
-    def _judge(self, vault: Vault, token: VaultToken) -> bool:
-        """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
-
-        One dead token a minute leads to a new login; where neither reading nor looking up is allowed, dead and denied
-        look alike, and more would be a storm.
-        """
-        mark = self.cache.place.hash("relogin", self.token_key)
-        if self._is_recent(self.cache.get(mark)):
-            return True
-        if not self._is_dead(vault, token):
-            return True
-        self.cache.set(mark, b"%f" % self.clock())
-        return False
-
-    def _is_dead(self, vault: Vault, token: VaultToken) -> bool:
-        """Ask whether a token that was denied is dead; one of limited uses counts as dead. A dead one is forgotten."""
-        if token.uses_left is None:
-            with contextlib.suppress(PermissionDeniedError):
-                vault.look_up(token.value, origin="an earlier login")
-                return False
-        logger.debug("the kept token is dead")
-        self._bury(token)
-        return True
-
-    def _bury(self, token: VaultToken) -> None:
-        """Forget a token that has ended, and every IAM user that ended with it."""
-        kept = self._kept_token()
-        if kept is not None and kept.token.value == token.value:
-            self.cache.delete(self.token_key)
-        ended = self._token_hash(token)
-        for key in {self.key, *self.cache.keys()}:
-            entry = Entry.load(self.cache.get(key), self.clock())
-            if entry is not None and entry.token_hash == ended and entry.credentials.credential_type == "iam_user":
-                self.cache.delete(key)
-
-    def _token_hash(self, token: VaultToken) -> str:
-        return self.cache.place.hash("token value", token.value)
-
-    def _is_recent(self, mark: bytes | None) -> bool:
-        try:
-            return 0 <= self.clock() - float(mark or b"-inf") < RELOGIN_INTERVAL
-        except ValueError:
-            return False
-
     def _store(self, entry: Entry) -> None:
-        if self._keeps:
+        if self.tokens.keeps:
             self.cache.set(self.key, entry.dump())
-
-    def _tidy(self, vault: Vault, grip: Grip) -> None:
-        """End a token that nobody will use again: its STS credentials live on without it.
-
-        Never one that is kept or came from outside, and never one of limited uses, whose last use would end its leases.
-        """
-        token = grip.token
-        if grip.kept or token.external or token.uses_left is not None or token.token_type == "batch":  # noqa: S105
-            return
-        try:
-            vault.revoke_token(token)
-        except VaultCredentialError as error:
-            logger.debug("the token was left to expire by itself: %s", error)
 
     def forget(self, *, revoke: bool) -> list[str]:
         """Forget credentials and token, ending the token first if that is wanted."""
-        entry, kept, done = self.load(), self._kept_token(), []
+        entry, kept, done = self.load(), self.tokens.kept(), []
         if revoke:
-            done += self._revoked(entry, kept)
-        for key, held, what in ((self.key, entry, "credentials"), (self.token_key, kept, "Vault token")):
+            with self.open() as vault:
+                done.append(self.tokens.revoke(vault))
+            if entry is not None and entry.credentials.credential_type == "sts":
+                until = format_timestamp(entry.credentials.expiry)
+                done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
+        for key, held, what in ((self.key, entry, "credentials"), (self.tokens.key, kept, "Vault token")):
             self.cache.delete(key)
             if held is not None:
                 done.append(f"forgot the {what} of {self.config.aws_path} at {self.config.vault_addr}")
         return done or ["nothing was held"]
-
-    def _revoked(self, entry: Entry | None, kept: TokenEntry | None) -> list[str]:
-        """End the kept token, if it is ours and can be ended; return what came of it, a line each."""
-        done = []
-        if kept is None or kept.token.external:
-            done.append("no token of ours is held, so nothing was revoked: a token from outside is its owner's to end")
-        elif kept.token.token_type == "batch":  # noqa: S105 - the kind of token
-            done.append("a batch token cannot be revoked: it ends by itself, and every IAM user with it")
-        else:
-            with Vault(self.config, self.deadline, self.clock) as vault:
-                try:
-                    vault.revoke_token(kept.token)
-                    done.append("revoked the Vault token, and with it every IAM user that it asked for")
-                except PermissionDeniedError:
-                    if kept.token.seconds_left(self.clock()) > 0 and not self._is_dead(vault, kept.token):
-                        raise
-                    done.append("the Vault token had ended already, and every IAM user with it")
-            self._bury(kept.token)
-        if entry is not None and entry.credentials.credential_type == "sts":
-            until = format_timestamp(entry.credentials.expiry)
-            done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
-        return done

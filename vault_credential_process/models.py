@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 CredentialType = Literal["iam_user", "sts", "static"]
 """What stands behind a pair of keys, as far as its life is concerned.
@@ -112,6 +112,11 @@ def options_of(owner: type) -> Iterator[Option]:
             yield dataclasses.replace(declared, key=field.name)
 
 
+def is_word(text: str) -> bool:
+    """Tell whether a text is one printable ASCII word, as tokens, keys and lease ids are."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class VaultToken:
     """A Vault token and what is known of its life.
@@ -119,10 +124,11 @@ class VaultToken:
     ``expiry`` is seconds since the epoch, UTC; ``None`` means that the token does not expire. Where nobody
     could tell (a token handed in that may not look itself up) ``expiry_known`` is false. ``uses_left`` is
     ``None`` for a token without a limit. ``external`` marks a token that came from outside: it is never
-    revoked by us. ``looked_up`` is false where its life is what somebody said (``vault_token_ttl``).
+    revoked by us. ``looked_up`` is false where its life is what somebody said (``vault_token_ttl``). ``value`` is
+    ``None`` where a Vault Agent adds a token of its own to what we ask.
     """
 
-    value: str = dataclasses.field(repr=False)
+    value: str | None = dataclasses.field(repr=False)
     expiry: float | None = None
     expiry_known: bool = True
     renewable: bool = False
@@ -133,7 +139,7 @@ class VaultToken:
     looked_up: bool = True
 
     def __post_init__(self) -> None:
-        if not self.value or not self.value.isascii() or not self.value.isprintable() or " " in self.value:
+        if self.value is not None and not is_word(self.value):
             raise ValueError("not a Vault token: empty, or with spaces, line breaks or non-ASCII characters")
 
     def seconds_left(self, now: float) -> float:
@@ -182,6 +188,22 @@ class Identity(NamedTuple):
     def __repr__(self) -> str:
         """Show the names and hide the secrets."""
         return f"Identity(parts={self.parts!r})"
+
+
+class Person(Protocol):
+    """Somebody at a terminal. There is one in ``login``; in ``get`` and in programs there is nobody to ask."""
+
+    def ask(self, question: str) -> str:
+        """Return the answer to a question, typed without an echo.
+
+        :raises VaultCredentialError: when there is no answer.
+        """
+
+    def tell(self, line: str) -> None:
+        """Show a line."""
+
+    def browse(self, address: str) -> bool:
+        """Open an address in the browser; tell whether there is one."""
 
 
 Clock = Callable[[], float]

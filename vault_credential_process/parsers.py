@@ -88,6 +88,22 @@ def parse_role(text: str) -> str:
     return text
 
 
+def parse_auth_role(text: str) -> str:
+    """Return the name of a role at a login: it travels in the body of the request, so any printable text will do."""
+    name = text.strip()
+    if not name or not name.isprintable():
+        raise ValueError("not the name of a role: empty, or with line breaks or control characters")
+    return name
+
+
+def parse_username(text: str) -> str:
+    """Return a user name, which becomes one segment of a path: ``.`` and ``..`` would lead elsewhere."""
+    name = text.strip()
+    if not name or not name.isprintable() or name in (".", ".."):
+        raise ValueError("not a user name: empty, or with line breaks or control characters")
+    return name
+
+
 def parse_endpoint(text: str) -> str:
     """Return which of the engine's read paths is used."""
     if text not in ("creds", "sts", "static-creds"):

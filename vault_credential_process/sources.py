@@ -1,18 +1,157 @@
-"""Where a secret is read from at login time, so that rotation needs no restart: a file, or a command's output."""
+"""Where a secret is read from at login time, so that rotation needs no restart.
+
+A file, an entry of the system's keyring, the output of a command, or a variable of the environment: a method declares
+which of them hold its secret with the four ``from_`` functions, and :func:`find` tells which goes first.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import stat
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from vault_credential_process.errors import ConfigurationError, DeadlineError, one_line
+from vault_credential_process.config import Config
+from vault_credential_process.errors import ConfigurationError, DeadlineError, UnreachableError, one_line
 from vault_credential_process.expiry import Deadline
+from vault_credential_process.models import option
+from vault_credential_process.parsers import parse_command, parse_path
 
 logger = logging.getLogger(__name__)
 
 MAX_SECRET = 64 * 1024
 """Bytes of the longest secret that is read."""
+
+SERVICE = "vault-credential-process secrets"
+"""The service under which the keyring holds what ``vault-credential-process secret set`` was given."""
+
+KEYRING_TIMEOUT = 10.0
+"""Seconds that the keyring may take: it may wait for somebody to unlock it, and nobody may be there."""
+
+_T = TypeVar("_T")
+
+
+def from_file(key: str, what: str) -> Any:
+    """Declare the field ``<key>_file``."""
+    return _reference(f"{key}_file", f"file that holds the {what}, read at each login", "FILE", parse_path)
+
+
+def from_keyring(key: str, what: str) -> Any:
+    """Declare the field ``<key>_keyring``."""
+    told = f"keyring entry that holds the {what} (vault-credential-process secret set NAME)"
+    return _reference(f"{key}_keyring", told, "NAME", str.strip)
+
+
+def from_command(key: str, what: str) -> Any:
+    """Declare the field ``<key>_command``."""
+    told = f"command that prints the {what}, run without a shell at each login"
+    return _reference(f"{key}_command", told, "COMMAND", parse_command)
+
+
+def from_environment(key: str, what: str) -> Any:
+    """Declare the field ``<key>`` itself, which no flag and no file carries."""
+    return option(key.upper(), secret=True, help=f"the {what} itself")
+
+
+def _reference(key: str, told: str, metavar: str, parse: Callable[[str], Any]) -> Any:
+    flag = "--" + key.removeprefix("vault_").replace("_", "-")
+    return option(key.upper(), flag=flag, help=told, metavar=metavar, parse=parse)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Where a secret lies, not yet read; ``key`` is the setting that says so and ``origin`` where that stands."""
+
+    key: str
+    place: Any = dataclasses.field(repr=False)
+    origin: str
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether reading it costs nothing and asks nobody: a file, or the value itself."""
+        return not self.key.endswith(("_keyring", "_command"))
+
+    def read(self, deadline: Deadline) -> str:
+        """Return the secret.
+
+        :raises ConfigurationError: when it is not there.
+        :raises DeadlineError: when that takes longer than the call may.
+        """
+        if self.key.endswith("_file"):
+            return read_file(self.place, self.key)
+        if self.key.endswith("_keyring"):
+            return read_keyring(self.place, self.key)
+        if self.key.endswith("_command"):
+            return run_command(self.place, self.key, deadline)
+        return str(self.place).strip()
+
+    def told(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what it adds to an identity: its bytes where they are at hand, else the name of its place.
+
+        :raises ConfigurationError: when a file is not there.
+        """
+        if self.is_fixed:
+            return (), (self.read(Deadline(1)),)
+        return (self.key, *([self.place] if isinstance(self.place, str) else self.place)), ()
+
+    def __str__(self) -> str:
+        """Tell where the secret was found, for an error."""
+        return str(self.place) if self.key.endswith("_file") else self.origin
+
+
+def find(config: Config, key: str) -> Source | None:
+    """Return where the secret of a key lies; ``None`` where no setting says so.
+
+    The origin decides, as for every setting; between equals a file goes before the keyring, and that before a command.
+    """
+    named = config.foremost(f"{key}_file", f"{key}_keyring", f"{key}_command", key)
+    if named is None or not config.settings[named].value:
+        return None
+    return Source(named, config.settings[named].value, str(config.origin(named)))
+
+
+def read_keyring(name: str, key: str) -> str:
+    """Return an entry of the system's keyring.
+
+    :raises ConfigurationError: when there is no such entry, or no keyring.
+    :raises UnreachableError: when the keyring does not answer.
+    """
+    import keyring
+
+    value = ask_keyring(keyring.get_password, SERVICE, name)
+    if value is None:
+        raise ConfigurationError(
+            f"{key}: the keyring holds no entry {one_line(name, limit=80)!r}; run: vault-credential-process secret set "
+            f"{one_line(name, limit=80)}"
+        )
+    return _single_line(value.encode(), key, "keyring")
+
+
+def ask_keyring(ask: Callable[..., _T], *arguments: str) -> _T:
+    """Ask the keyring, but do not wait for ever: it may want to be unlocked by somebody who is not there.
+
+    :raises UnreachableError: when it fails or does not answer in time; its own words may repeat the item.
+    """
+    answers: list[_T] = []
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask(*arguments))
+        except Exception as error:  # stores raise what they like
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="keyring", daemon=True)
+    thread.start()
+    thread.join(KEYRING_TIMEOUT)
+    if answers:
+        return answers[0]
+    if failures:
+        raise UnreachableError(f"keyring: {type(failures[0]).__name__}; check the store (keyring diagnose)") from None
+    raise UnreachableError(f"keyring: no answer within {KEYRING_TIMEOUT:g} s; unlock the store")
 
 
 def read_file(path: str, key: str) -> str:
@@ -35,8 +174,12 @@ def read_file(path: str, key: str) -> str:
     return _single_line(content, key, path)
 
 
-def run_command(command: tuple[str, ...], key: str, deadline: Deadline) -> str:
+def run_command(
+    command: tuple[str, ...], key: str, deadline: Deadline, *, environ: Mapping[str, str] | None = None
+) -> str:
     """Return what a command prints, without the white space around it; run without a shell or a terminal.
+
+    ``environ`` are variables that it has besides ours.
 
     :raises ConfigurationError: when it cannot be started, fails, or prints nothing usable. What it printed is
         not repeated: it may be the secret.
@@ -51,6 +194,7 @@ def run_command(command: tuple[str, ...], key: str, deadline: Deadline) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **environ} if environ else None,
             timeout=deadline.remaining(f"the command of {key}"),
             check=False,
         )

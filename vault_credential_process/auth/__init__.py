@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vault_credential_process.auth.base import AuthMethod
@@ -28,6 +28,7 @@ __all__ = [
     "choose",
     "configure",
     "find",
+    "groups",
     "login",
     "options",
     "watched",
@@ -40,8 +41,25 @@ ENTRY_POINTS = "vault_credential_process.auth_methods"
 METHODS = {
     "approle": "vault_credential_process.auth.approle:AppRole",
     "token": "vault_credential_process.auth.token:Token",
+    "agent": "vault_credential_process.auth.agent:Agent",
+    "kubernetes": "vault_credential_process.auth.kubernetes:Kubernetes",
+    "jwt": "vault_credential_process.auth.jwt:JWT",
+    "aws-iam": "vault_credential_process.auth.aws_iam:AWSIAM",
+    "aws-ec2": "vault_credential_process.auth.aws_ec2:AWSEC2",
+    "azure": "vault_credential_process.auth.azure:Azure",
+    "gcp": "vault_credential_process.auth.gcp:GCP",
+    "cert": "vault_credential_process.auth.cert:Cert",
+    "userpass": "vault_credential_process.auth.userpass:Userpass",
+    "ldap": "vault_credential_process.auth.ldap:LDAP",
+    "radius": "vault_credential_process.auth.radius:Radius",
+    "okta": "vault_credential_process.auth.okta:Okta",
+    "github": "vault_credential_process.auth.github:GitHub",
+    "oidc": "vault_credential_process.auth.oidc:OIDC",
 }
-"""Name of each method, in the order in which ``auto`` tries them, and where it is."""
+"""Name of each method and where it is."""
+
+LAST = "token"
+"""The method that ``auto`` tries last where nothing is set: somebody's own token file answers for nobody else."""
 
 
 def find(name: str) -> type[AuthMethod]:
@@ -75,8 +93,15 @@ def configure(
     :raises ConfigurationError: when a setting is malformed or no such method exists.
     """
     declared = next(o for o in options_of(Config) if o.key == "vault_auth_method")
-    name = lookup(declared, arguments, environ, profile).value
-    return resolve(arguments, environ, profile, options(name), read_aws_role=read_aws_role)
+    owners = _owners(lookup(declared, arguments, environ, profile).value)
+    return resolve(
+        arguments,
+        environ,
+        profile,
+        _options(owners),
+        read_aws_role=read_aws_role,
+        ambient=[name for owner in owners for name in owner.ambient],
+    )
 
 
 def options(name: str | None = None) -> tuple[Option, ...]:
@@ -84,10 +109,39 @@ def options(name: str | None = None) -> tuple[Option, ...]:
 
     :raises ConfigurationError: when there is no such method.
     """
+    return _options(_owners(name))
+
+
+def groups() -> Iterator[tuple[str, tuple[Option, ...]]]:
+    """Yield the methods of the table with their options as people read them: what several share stands once."""
+    owners = {name: find(name) for name in METHODS}
+    sharing: dict[str, list[str]] = {}
+    for name, owner in owners.items():
+        for declared in options_of(owner):
+            sharing.setdefault(declared.key, []).append(name)
+    told = set()
+    for name, owner in owners.items():
+        own = tuple(o for o in options_of(owner) if sharing[o.key] == [name])
+        yield f"auth method {name}: {owner.summary}", own
+        for declared in options_of(owner):
+            names = tuple(sharing[declared.key])
+            if len(names) > 1 and names not in told:
+                told.add(names)
+                yield (
+                    f"auth methods {', '.join(names)}",
+                    tuple(o for o in options_of(owner) if tuple(sharing[o.key]) == names),
+                )
+
+
+def _owners(name: str | None) -> list[type[AuthMethod]]:
     owners = [find(method) for method in METHODS]
     if name is not None and name != "auto" and name not in METHODS:
         owners.append(find(name))
-    return tuple(declared for owner in owners for declared in options_of(owner))
+    return owners
+
+
+def _options(owners: Iterable[type[AuthMethod]]) -> tuple[Option, ...]:
+    return tuple({declared.key: declared for owner in owners for declared in options_of(owner)}.values())
 
 
 def choose(config: Config) -> AuthMethod:
@@ -96,19 +150,21 @@ def choose(config: Config) -> AuthMethod:
     :raises AuthUnavailable: when no method has anything to try; the message lists each with its reason.
     :raises ConfigurationError: when something that was configured is missing or malformed.
     """
-    absent: list[str] = []
-    for method in candidates(config):
+    absent: dict[str, list[str]] = {}
+    for method, is_guess in candidates(config):
         try:
+            if is_guess:
+                method.at_home()
             method.identity()
         except AuthUnavailable as error:
             logger.debug("auth method %s: absent: %s", method.name, error)
-            absent.append(f"{method.name}: {error}")
+            absent.setdefault(str(error), []).append(method.name)
         else:
             logger.debug("auth method %s: chosen", method.name)
             return method
+    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in absent.items())
     raise AuthUnavailable(
-        f"no way to log in to {config.vault_addr} ({'; '.join(absent)}); set vault_auth_method and its options, "
-        "or VAULT_TOKEN"
+        f"no way to log in to {config.vault_addr} ({reasons}); set vault_auth_method and its options, or VAULT_TOKEN"
     )
 
 
@@ -129,28 +185,51 @@ def login(method: AuthMethod, vault: Vault) -> VaultToken:
 
 def watched(config: Config) -> tuple[str, ...]:
     """Return the files that decide which method is chosen and as whom it logs in."""
-    return tuple(path for method in candidates(config) for path in method.watched())
+    return tuple(path for method, _ in candidates(config) for path in method.watched())
 
 
-def candidates(config: Config) -> Iterator[AuthMethod]:
-    """Yield the methods to try, in order.
+def candidates(config: Config) -> Iterator[tuple[AuthMethod, bool]]:
+    """Yield the methods to try, in order, each with whether it is a guess: nothing says that it is wanted.
 
-    With ``auto``: methods whose own options stand in the profile or in arguments, and no others if there are
-    any; then AppRole from the environment; then a token from the environment; a token file last, and never when
-    options of another method are set: an administrator's ``~/.vault-token`` must not answer for an application.
+    With ``auto``: methods whose own options stand in the profile or in arguments, and no others if there are any;
+    then AppRole from the environment, then a token from it, then whatever else has options there; then the methods
+    that can tell by themselves that they are at home. A token file or token helper comes last, and never when options
+    of another method are set: an administrator's ``~/.vault-token`` must not answer for an application.
+
+    :raises ConfigurationError: when all that is set serves several methods.
     """
     if config.vault_auth_method != "auto":
-        yield find(config.vault_auth_method).from_config(config)
+        yield find(config.vault_auth_method).from_config(config), False
         return
-    methods = [find(name) for name in METHODS]
-    chosen = [m for m in methods if _origins(m, config) & {"argument", "profile"}]
-    if not chosen:
-        exported = [m for m in methods if "environment" in _origins(m, config)]
-        chosen = exported[:1] or methods
-    for method in chosen:
-        yield method.from_config(config)
+    owners = {name: find(name) for name in METHODS}
+    for kinds in ({"argument", "profile"}, {"environment"}):
+        chosen = _chosen(owners, config, kinds)
+        if chosen:
+            for name in chosen if "profile" in kinds else chosen[:1]:
+                yield owners[name].from_config(config), False
+            return
+        if config.vault_auth_role and config.origin("vault_auth_role").kind in kinds:
+            owners = {name: owner for name, owner in owners.items() if owner.takes_role}
+            break
+    for name in [n for n in owners if n != LAST] + [n for n in owners if n == LAST]:
+        yield owners[name].from_config(config), True
 
 
-def _origins(method: type[AuthMethod], config: Config) -> set[str]:
-    """Return where a method's options come from; one that stands empty in the profile is not set."""
-    return {config.origin(o.key).kind for o in options_of(method) if config.settings[o.key].value is not None}
+def _chosen(owners: Mapping[str, type[AuthMethod]], config: Config, kinds: set[str]) -> list[str]:
+    """Return the methods that have an option from one of these places which is no other method's too.
+
+    :raises ConfigurationError: when only options that several share are set there.
+    """
+    given: dict[str, list[str]] = {}
+    for name, owner in owners.items():
+        for declared in options_of(owner):
+            # One that stands empty in the profile is not set.
+            if config.settings[declared.key].value is not None and config.origin(declared.key).kind in kinds:
+                given.setdefault(declared.key, []).append(name)
+    chosen = {names[0] for names in given.values() if len(names) == 1}
+    if given and not chosen:
+        key, names = next(iter(given.items()))
+        raise ConfigurationError(
+            f"vault_auth_method: missing; {key} (from {config.origin(key)}) serves {', '.join(names)}: name one of them"
+        )
+    return [name for name in owners if name in chosen]

@@ -7,6 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process.config import Config
+from vault_credential_process.errors import AuthenticationError, AuthUnavailable
 from vault_credential_process.models import Identity, VaultToken, options_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ class AuthMethod(abc.ABC):
     """Where Vault mounts the method if nobody says otherwise."""
     summary: ClassVar[str]
     """One line for ``--help`` and the docs."""
+    ambient: ClassVar[tuple[str, ...]] = ()
+    """Variables that a platform sets and the method reads, besides its options; they come in ``config.ambient``."""
+    takes_role: ClassVar[bool] = False
+    """Whether the login asks for a role (``vault_auth_role``)."""
+    keeps_token: ClassVar[bool] = True
+    """Whether the token is worth keeping for the next call; not where somebody else keeps it for us."""
 
     config: Config
 
@@ -43,6 +50,14 @@ class AuthMethod(abc.ABC):
     def mount(self) -> str:
         """The mount point that is logged in at, without ``auth/``."""
         return self.config.vault_auth_mount or self.default_mount
+
+    def at_home(self) -> None:
+        """Return if ``auto`` may try the method where none of its own options is set.
+
+        :raises AuthUnavailable: when it may not, with the reason. Only a method that can tell by itself that it is at
+            home, from a file or a variable that its platform provides, overrides this.
+        """
+        raise AuthUnavailable("only by name")
 
     @abc.abstractmethod
     def identity(self) -> Identity:
@@ -68,3 +83,9 @@ class AuthMethod(abc.ABC):
         :raises AuthenticationError: when Vault refuses.
         :raises ConfigurationError: when something that was configured is missing or malformed.
         """
+
+    def nobody_is_logged_in(self) -> AuthenticationError:
+        """Return the error of a login that needs a person where there is none."""
+        return AuthenticationError(
+            f"{self.config.vault_addr}/v1/auth/{self.mount}: nobody is logged in; run: {self.config.login_command}"
+        )

@@ -1,6 +1,6 @@
-"""A token that somebody else obtained: from ``VAULT_TOKEN``, ``BAO_TOKEN`` or a token file.
+"""A token that somebody else obtained: handed in, in the keyring, in the token file, or known to a token helper.
 
-https://developer.hashicorp.com/vault/docs/commands/token-helper (the file ``~/.vault-token``)
+https://developer.hashicorp.com/vault/docs/commands/token-helper (the file ``~/.vault-token`` and its replacement)
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from vault_credential_process.errors import (
     ConfigurationError,
     PermissionDeniedError,
 )
-from vault_credential_process.models import Identity, VaultToken, option
-from vault_credential_process.parsers import parse_path
+from vault_credential_process.models import Identity, VaultToken
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
@@ -28,24 +27,25 @@ DEFAULT_FILE = "~/.vault-token"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Token(AuthMethod):
-    """Use a token that was handed in: from a file that was named, the environment, else ``~/.vault-token``."""
+    """Use a token that was handed in, else the one that ``vault login`` or ``bao login`` left behind."""
 
     name: ClassVar[str] = "token"
     default_mount: ClassVar[str] = "token"
-    summary: ClassVar[str] = "a token of your own: VAULT_TOKEN, or a token file"
+    summary: ClassVar[str] = "a token of your own: VAULT_TOKEN, a token file, or a token helper"
+    ambient: ClassVar[tuple[str, ...]] = ("VAULT_CONFIG_PATH", "BAO_CONFIG_PATH")
 
-    vault_token_file: str | None = option(
-        "VAULT_TOKEN_FILE",
-        flag="--token-file",
-        parse=parse_path,
-        metavar="FILE",
-        help=f"file that holds a Vault token (default: {DEFAULT_FILE})",
-    )
-    vault_token: str | None = option("VAULT_TOKEN", secret=True, help="the Vault token itself")
+    vault_token_file: str | None = sources.from_file("vault_token", "Vault token")
+    vault_token_keyring: str | None = sources.from_keyring("vault_token", "Vault token")
+    vault_token_command: tuple[str, ...] | None = sources.from_command("vault_token", "Vault token")
+    vault_token: str | None = sources.from_environment("vault_token", "Vault token")
+
+    def at_home(self) -> None:
+        """Leave it to :meth:`identity`: a token is there or not."""
 
     def identity(self) -> Identity:
         """Return the token as a secret: it is all that tells who we are."""
-        return Identity((self.name,), (self._find()[0],))
+        parts, secrets = self._find().told()
+        return Identity((self.name, *parts), secrets)
 
     def watched(self) -> tuple[str, ...]:
         return (self.vault_token_file or os.path.expanduser(DEFAULT_FILE),)
@@ -55,23 +55,13 @@ class Token(AuthMethod):
 
         A token that may not look itself up is used as it is, with ``vault_token_ttl`` as its life.
         """
-        value, origin = self._find()
+        origin = self._find()
+        value = origin.read(vault.deadline)
         try:
             VaultToken(value)
         except ValueError as error:
             raise ConfigurationError(f"the token from {origin} is {error}") from None
-        try:
-            token = vault.look_up(value, origin=origin)
-        except PermissionDeniedError:
-            ttl = self.config.vault_token_ttl
-            asked_at = vault.now()
-            return VaultToken(
-                value,
-                expiry=asked_at + ttl if ttl else None,
-                expiry_known=ttl is not None,
-                external=True,
-                looked_up=False,
-            )
+        token = looked_up(vault, value, str(origin))
         if token.uses_left is not None and token.uses_left < 2:
             raise AuthenticationError(
                 f"the token from {origin} has {token.uses_left} uses left; reading credentials wants two: "
@@ -79,14 +69,30 @@ class Token(AuthMethod):
             )
         return token
 
-    def _find(self) -> tuple[str, str]:
-        """Return the token and where it was found."""
-        source = self.config.foremost("vault_token", "vault_token_file")
-        if source == "vault_token" and self.vault_token:
-            return self.vault_token.strip(), str(self.config.origin(source))
-        if source == "vault_token_file" and self.vault_token_file:
-            return sources.read_file(self.vault_token_file, source), self.vault_token_file
+    def _find(self) -> sources.Source:
+        """Return where the token is."""
+        source = sources.find(self.config, "vault_token")
+        if source is not None:
+            return source
         path = os.path.expanduser(DEFAULT_FILE)
         if not os.path.exists(path):
             raise AuthUnavailable(f"VAULT_TOKEN is not set and there is no {DEFAULT_FILE}")
-        return sources.read_file(path, "token file"), DEFAULT_FILE
+        return sources.Source("vault_token_file", path, DEFAULT_FILE)
+
+
+def looked_up(vault: Vault, value: str | None, origin: str) -> VaultToken:
+    """Return a token that came from outside, with its life; ``None`` stands for the one that an Agent adds.
+
+    One that may not look itself up lives for ``vault_token_ttl``, or for nobody knows how long.
+    """
+    try:
+        return vault.look_up(value, origin=origin)
+    except PermissionDeniedError:
+        ttl = vault.config.vault_token_ttl
+        return VaultToken(
+            value,
+            expiry=vault.now() + ttl if ttl else None,
+            expiry_known=ttl is not None,
+            external=True,
+            looked_up=False,
+        )

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import keyring
 import keyring.errors
 
-from vault_credential_process import fastpath
+from vault_credential_process import fastpath, sources
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
 from vault_credential_process.cache.place import HostPlace, per_user_directory
+from vault_credential_process.errors import UnreachableError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SERVICE = "vault-credential-process"
-TIMEOUT = 10.0
-"""Seconds that the store may take: it may wait for somebody to unlock it, and nobody may be there."""
-
 WINDOWS_LIMIT = 1200
 """Characters in one Windows credential: 2,560 bytes of UTF-16, less a margin."""
 
@@ -103,7 +100,7 @@ class Keyring(CacheBackend):
             logger.warning("keyring: %s: %s; nothing is kept", self.place.directory, error.strerror)
             return False
         for number in range(len(pieces), before):
-            self._ask(keyring.delete_password, _item(key, number))
+            self._ask(_deleted, _item(key, number))
         for number, piece in enumerate(pieces):
             if self._ask(_written, _item(key, number), piece) is None:
                 return False
@@ -117,7 +114,7 @@ class Keyring(CacheBackend):
 
     def delete(self, key: str) -> None:
         for number in range(self._pieces(key)):
-            self._ask(keyring.delete_password, _item(key, number))
+            self._ask(_deleted, _item(key, number))
         try:
             os.unlink(self._mark(key))
         except OSError as error:
@@ -136,24 +133,12 @@ class Keyring(CacheBackend):
         return int(content) if content.isdigit() else 0
 
     def _ask(self, ask: Callable[..., _T], *arguments: str) -> _T | None:
-        """Ask the store, but do not wait for ever: it may want to be unlocked by somebody who is not there."""
-        answers: list[_T] = []
-
-        def run() -> None:
-            try:
-                answers.append(ask(SERVICE, *arguments))
-            except keyring.errors.PasswordDeleteError:
-                pass
-            except Exception as error:
-                # Stores raise what they like, and its text may repeat the item.
-                logger.warning("keyring: %s; going on without", type(error).__name__)
-
-        thread = threading.Thread(target=run, name="keyring", daemon=True)
-        thread.start()
-        thread.join(TIMEOUT)
-        if thread.is_alive():
-            logger.warning("keyring: no answer within %g s; unlock the store, or choose another cache", TIMEOUT)
-        return answers[0] if answers else None
+        """Ask the store; ``None`` where it has nothing, fails, or waits for somebody who is not there."""
+        try:
+            return sources.ask_keyring(ask, SERVICE, *arguments)
+        except UnreachableError as error:
+            logger.warning("%s; going on without", error)
+            return None
 
 
 def _item(key: str, number: int) -> str:
@@ -163,4 +148,12 @@ def _item(key: str, number: int) -> str:
 
 def _written(service: str, name: str, value: str) -> bool:
     keyring.set_password(service, name, value)
+    return True
+
+
+def _deleted(service: str, name: str) -> bool:
+    try:
+        keyring.delete_password(service, name)
+    except keyring.errors.PasswordDeleteError:
+        return False
     return True

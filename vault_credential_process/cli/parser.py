@@ -93,10 +93,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
     )
     _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
-    for name in auth.METHODS:
-        method = auth.find(name)
-        group = parser.add_argument_group(f"auth method {name}: {method.summary}")
-        _add_flags(group, options_of(method))
+    for title, declared in auth.groups():
+        _add_flags(parser.add_argument_group(title), declared)
 
 
 def _add_flags(group: Any, options: Iterable[Option]) -> None:

@@ -19,9 +19,8 @@ from vault_credential_process.errors import (
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import VaultToken
 from vault_credential_process.profiles import Profile
+from vault_credential_process.testing.scripted import ScriptedServer, replay
 from vault_credential_process.vault import Vault
-
-from .scripted import ScriptedServer, replay
 
 NOW = 1_795_465_023.0
 SECRET_ID = "00000000-0000-4000-8000-secretexample"

@@ -1,0 +1,28 @@
+"""Azure: the managed identity of an Azure resource."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from vault_credential_process.auth.base import AuthMethod
+from vault_credential_process.models import Identity, VaultToken
+
+if TYPE_CHECKING:
+    from vault_credential_process.vault import Vault
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Azure(AuthMethod):
+    """Log in with the managed identity of an Azure resource."""
+
+    name: ClassVar[str] = "azure"
+    default_mount: ClassVar[str] = "azure"
+    summary: ClassVar[str] = "the managed identity of an Azure resource"
+    takes_role: ClassVar[bool] = True
+
+    def identity(self) -> Identity:
+        return Identity((self.name, self.mount))
+
+    def login(self, vault: Vault) -> VaultToken:
+        raise self.nobody_is_logged_in()

@@ -1,0 +1,28 @@
+"""OIDC: a person in the browser, through an OpenID Connect provider."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+from vault_credential_process.auth.base import AuthMethod
+from vault_credential_process.models import Identity, VaultToken
+
+if TYPE_CHECKING:
+    from vault_credential_process.vault import Vault
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OIDC(AuthMethod):
+    """Log in with a person in the browser, through an OpenID Connect provider."""
+
+    name: ClassVar[str] = "oidc"
+    default_mount: ClassVar[str] = "oidc"
+    summary: ClassVar[str] = "a person in the browser, through an OpenID Connect provider"
+    takes_role: ClassVar[bool] = True
+
+    def identity(self) -> Identity:
+        return Identity((self.name, self.mount))
+
+    def login(self, vault: Vault) -> VaultToken:
+        raise self.nobody_is_logged_in()

@@ -1,0 +1,205 @@
+"""Requests to one server under one deadline: tries, redirects, and what makes an answer or a refusal of a response.
+
+hvac carries the token, namespace and paths. It neither retries nor tells a status, so both are added around it here,
+on the wire of :mod:`~vault_credential_process.transport`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import random
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hvac
+import hvac.adapters
+import requests
+
+from vault_credential_process import failures, transport
+from vault_credential_process.answers import Answer
+from vault_credential_process.config import Config
+from vault_credential_process.errors import UnreachableError, one_line
+from vault_credential_process.expiry import HUNDRED_YEARS, Deadline
+from vault_credential_process.models import Clock
+from vault_credential_process.refusals import Refusal, RefusedError
+
+logger = logging.getLogger(__name__)
+
+RETRY_WAIT = 1.0
+"""Seconds before the first new try, half as much again at random; Go's client waits 1 to 1.5 s."""
+
+_REDIRECTS = (301, 302, 307, 308)
+
+
+class Requester:
+    """Sends requests to one server. It holds no token."""
+
+    def __init__(self, config: Config, deadline: Deadline, clock: Clock) -> None:
+        """Open nothing yet.
+
+        :raises ConfigurationError: when a TLS file is missing or is not what it should be.
+        """
+        self.config = config
+        self.deadline = deadline
+        self._clock = clock
+        self._session = transport.open_session(config, deadline)
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        self._session.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        namespace: str | None = None,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+        secrets: Sequence[str] = (),
+    ) -> Answer:
+        """Send a request until it succeeds, may not be sent again, or the tries or the time run out.
+
+        :raises RefusedError: when Vault answers with anything but success.
+        :raises UnreachableError: when no usable answer comes.
+        """
+        what = f"{method.upper()} {path}"
+        for attempt in itertools.count(1):
+            asked_at = self._clock()
+            wait = RETRY_WAIT * (1 + random.random() / 2)  # noqa: S311 - jitter, not a secret
+            try:
+                response = self._send(
+                    method, path, token=token, namespace=namespace, json=json, params=params, secrets=secrets
+                )
+            except requests.RequestException as error:
+                logger.debug("%s: try %d: %s", what, attempt, type(error).__name__)
+                again = repeatable or not failures.was_sent(error)
+                if not again or isinstance(error, requests.exceptions.SSLError) or self._is_last(attempt, wait, what):
+                    raise failures.explain(error, self.config, what) from None
+            else:
+                logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
+                if response.status_code < 300:
+                    return Answer(_body(response, self.config, secrets), asked_at, _age(response))
+                refusal = _refusal(response, self.config, path, secrets)
+                wait = max(wait, _retry_after(response))
+                if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):
+                    raise RefusedError(refusal)
+            self.deadline.sleep(wait, what)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _is_last(self, attempt: int, wait: float, what: str) -> bool:
+        """Tell whether the tries are used up, or the next would be too late: then the caller hears of this failure."""
+        return attempt > self.config.vault_max_retries or wait >= self.deadline.remaining(what)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None,
+        namespace: str | None,
+        json: Mapping[str, Any] | None,
+        params: Mapping[str, str] | None,
+        secrets: Sequence[str],
+    ) -> requests.Response:
+        """Send a request once, following one redirect where a standby may send it."""
+        base = transport.base_url(self.config)
+        for hop in (1, 2):
+            adapter = hvac.adapters.RawAdapter(
+                base_uri=base, token=token, namespace=namespace, session=self._session, allow_redirects=False
+            )
+            keywords: dict[str, Any] = {} if json is None else {"json": dict(json)}
+            if params:
+                keywords["params"] = dict(params)
+            response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
+            if response.status_code not in _REDIRECTS:
+                return response
+            if hop == 1:
+                base = self._redirected(response, path, secrets)
+        raise UnreachableError(
+            f"{self.config.vault_addr}: redirected a second time, from {one_line(base, secrets=secrets, limit=80)}; "
+            "point vault_addr at the active node, or mend its api_addr"
+        )
+
+    def _redirected(self, response: requests.Response, path: str, secrets: Sequence[str]) -> str:
+        """Return the base address of the node that a standby names.
+
+        The token goes along, so the hop must not leave TLS, and without TLS not leave the host.
+        """
+        here = urllib.parse.urlsplit(response.url)
+        try:
+            there = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, response.headers.get("Location", "")))
+        except ValueError:
+            there = urllib.parse.urlsplit("")
+        base, found, _ = f"{there.scheme}://{there.netloc}{there.path}".partition(f"/v1/{path}")
+        allowed = there.scheme == "https" or (there.scheme == here.scheme and there.hostname == here.hostname)
+        if not found or not allowed or there.scheme not in ("http", "https"):
+            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", secrets=secrets, limit=80)
+            raise UnreachableError(
+                f"{self.config.vault_addr}: redirected to {target}, where the "
+                "token must not go; point vault_addr at the active node, or mend its api_addr"
+            )
+        logger.debug("redirected to %s", base)
+        return base
+
+
+def _may_repeat(refusal: Refusal, repeatable: bool) -> bool:
+    """Tell whether a refused request may be sent again: 412 and 429 always, Vault's own 502 and 503 too.
+
+    After a 500, a 504 or a gateway's page, what was asked for may have been done: only a request that can be
+    repeated without harm is. A sealed server stays sealed until somebody comes.
+    """
+    if refusal.status in (412, 429):
+        return True
+    if refusal.status < 500 or refusal.status == 501 or "sealed" in refusal.text:
+        return False
+    return repeatable or (refusal.status in (502, 503) and refusal.errors is not None)
+
+
+def _refusal(response: requests.Response, config: Config, path: str, secrets: Sequence[str]) -> Refusal:
+    errors: tuple[str, ...] | None = None
+    body = _json(response)
+    if b"HTTP request to an HTTPS server" in response.content:
+        errors = ("HTTP request to an HTTPS server",)
+    if isinstance(body, Mapping) and isinstance(body.get("errors"), list):
+        errors = tuple(str(text) for text in body["errors"])
+    return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets))
+
+
+def _json(response: requests.Response) -> Any:
+    """Return the body as JSON, ``None`` where it is none; requests would guess at encodings first."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _body(response: requests.Response, config: Config, secrets: Sequence[str]) -> Mapping[str, Any]:
+    if response.status_code == 204 or not response.content:
+        return {}
+    body = _json(response)
+    if not isinstance(body, Mapping):
+        said = response.headers.get("Content-Type", "no content type").split(";")[0]
+        kind = one_line(said, secrets=secrets, limit=80)
+        raise UnreachableError(
+            f"{config.vault_addr}: the answer is not Vault's JSON ({kind}): a proxy or another server answered; "
+            "check vault_addr"
+        )
+    return body
+
+
+def _age(response: requests.Response) -> float:
+    """Return the seconds that an answer has lain in the cache of a Vault Agent or Proxy (its ``Age`` header)."""
+    age = response.headers.get("Age", "")
+    return min(float(age), HUNDRED_YEARS) if age.isascii() and age.isdigit() else 0.0
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Return the seconds that ``Retry-After`` asks for; 0 where it is absent or a date."""
+    wait = response.headers.get("Retry-After", "")
+    return float(wait) if wait.isascii() and wait.isdigit() else 0.0

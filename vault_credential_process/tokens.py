@@ -1,0 +1,219 @@
+"""The Vault token of one identity: kept between calls, renewed, judged, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+
+from vault_credential_process import auth
+from vault_credential_process.auth import AuthMethod
+from vault_credential_process.cache import CacheBackend
+from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
+from vault_credential_process.config import Config
+from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError
+from vault_credential_process.expiry import refresh_margin
+from vault_credential_process.models import Clock, VaultToken
+from vault_credential_process.refusals import RefusedError
+from vault_credential_process.vault import Vault
+
+logger = logging.getLogger(__name__)
+
+RELOGIN_INTERVAL = 60.0
+"""Seconds between two fresh logins that a dead token may cause."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grip:
+    """A live token, whether it was kept from an earlier call, and whether it is kept for the next."""
+
+    token: VaultToken
+    from_cache: bool
+    kept: bool
+
+
+class Tokens:
+    """The token of one auth method, whoever calls: threads and processes that share the cache share it.
+
+    ``key`` is where it is kept, and ``credentials_key`` where the AWS credentials are that the configuration names.
+    """
+
+    def __init__(self, config: Config, cache: CacheBackend, clock: Clock, method: AuthMethod) -> None:
+        """Ask the method whom it logs in as; nothing is asked of Vault yet.
+
+        :raises ConfigurationError: when something that was configured is missing or malformed.
+        """
+        self.config = config
+        self.cache = cache
+        self.clock = clock
+        self.method = method
+        self.identity = method.identity()
+        self.key = token_key(cache.place, config, self.identity)
+        self.credentials_key = credentials_key(cache.place, config, self.identity)
+        self.keeps = True
+
+    def get(self, vault: Vault) -> Grip:
+        """Return a live token: the kept one, renewed where it nears its end, else a new one.
+
+        :raises VaultCredentialError: when the login fails and no kept token is alive.
+        """
+        with self.cache.place.locked(self.key, vault.deadline):
+            kept = self.kept()
+            held = self._still_good(vault, kept) if kept else None
+            if held is not None:
+                return Grip(held, from_cache=True, kept=True)
+            try:
+                return self._log_in(vault)
+            except VaultCredentialError as error:
+                alive = self.kept()
+                left = alive.token.seconds_left(self.clock()) if alive and alive.token.uses_left is None else 0
+                if alive is None or left <= 0:
+                    raise
+                logger.warning("%s; going on with a token that lives for %.0f s", error, left)
+                return Grip(alive.token, from_cache=True, kept=True)
+
+    def log_in(self, vault: Vault) -> Grip:
+        """Return a new token, whatever is kept.
+
+        :raises VaultCredentialError: when the login fails.
+        """
+        with self.cache.place.locked(self.key, vault.deadline):
+            return self._log_in(vault)
+
+    def _log_in(self, vault: Vault) -> Grip:
+        token = auth.login(self.method, vault)
+        if self.method.identity() != self.identity:
+            # A secret was replaced meanwhile, and nobody can tell whose answer this is: it serves this call alone.
+            logger.debug("the identity changed during the call; nothing is kept")
+            self.keeps = False
+        return Grip(token, from_cache=False, kept=self._keep(token))
+
+    def kept(self) -> TokenEntry | None:
+        """Return what is kept, whatever its state."""
+        return TokenEntry.load(self.cache.get(self.key), self.clock())
+
+    def _still_good(self, vault: Vault, kept: TokenEntry) -> VaultToken | None:
+        token = kept.token
+        left = token.seconds_left(self.clock())
+        if token.uses_left is not None:
+            # The use is counted before it happens, so that no two callers spend the same one.
+            return token if left > 0 and token.uses_left >= 2 and self._keep(token) else None
+        if not token.looked_up and left <= 0:
+            raise AuthenticationError(
+                f"{self.config.vault_addr}: vault_token_ttl has passed since the token was first used; get a new one"
+            )
+        if not token.looked_up or kept.life is None or left >= refresh_margin(kept.life):
+            return token
+        if left <= 0 or token.external or not token.renewable:
+            return None
+        try:
+            renewed = vault.renew_token(token)
+        except PermissionDeniedError:
+            self.is_dead(vault, token)
+            return None
+        except RefusedError as error:
+            logger.debug("the token was not renewed: %s", error)
+            return None
+        except VaultCredentialError as error:
+            logger.debug("the token was not renewed, but lives: %s", error)
+            return token
+        if renewed.seconds_left(self.clock()) < refresh_margin(kept.life):
+            logger.debug("the token nears its maximum; a new login")
+            return None
+        self._keep(renewed, life=kept.life)
+        return renewed
+
+    def _keep(self, token: VaultToken, *, life: float = 0.0) -> bool:
+        """Keep a token for the next call, the coming use of a limited one already counted.
+
+        ``life`` is the longest that it had: at its maximum a renewal leaves less, which must not pass for a whole life.
+        """
+        if token.uses_left is not None:
+            token = dataclasses.replace(token, uses_left=token.uses_left - 1)
+        kept = TokenEntry(
+            token,
+            life=None if token.expiry is None else max(life, token.seconds_left(self.clock())),
+            profile=self.config.profile,
+            path=f"auth/{self.method.mount}",
+            vault_addr=self.config.vault_addr,
+        )
+        return self.keeps and self.method.keeps_token and self.cache.set(self.key, kept.dump())
+
+    def stays(self, vault: Vault, token: VaultToken) -> bool:
+        """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
+
+        One dead token a minute leads to a new login; where neither reading nor looking up is allowed, dead and denied
+        look alike, and more would be a storm.
+        """
+        mark = self.cache.place.hash("relogin", self.key)
+        if self._is_recent(self.cache.get(mark)):
+            return True
+        if not self.is_dead(vault, token):
+            return True
+        self.cache.set(mark, b"%f" % self.clock())
+        return False
+
+    def is_dead(self, vault: Vault, token: VaultToken) -> bool:
+        """Ask whether a token that was denied is dead; one of limited uses counts as dead. A dead one is forgotten."""
+        if token.uses_left is None:
+            with contextlib.suppress(PermissionDeniedError):
+                vault.look_up(token.value, origin="an earlier login")
+                return False
+        logger.debug("the kept token is dead")
+        self._bury(token)
+        return True
+
+    def _bury(self, token: VaultToken) -> None:
+        """Forget a token that has ended, and every IAM user that ended with it."""
+        kept = self.kept()
+        if kept is not None and kept.token.value == token.value:
+            self.cache.delete(self.key)
+        ended = self.hash_of(token)
+        for key in {self.credentials_key, *self.cache.keys()}:
+            entry = Entry.load(self.cache.get(key), self.clock())
+            if entry is not None and entry.token_hash == ended and entry.credentials.credential_type == "iam_user":
+                self.cache.delete(key)
+
+    def hash_of(self, token: VaultToken) -> str:
+        """Return what stands for a token in the entries of credentials that it asked for."""
+        return self.cache.place.hash("token value", token.value or "")
+
+    def _is_recent(self, mark: bytes | None) -> bool:
+        try:
+            return 0 <= self.clock() - float(mark or b"-inf") < RELOGIN_INTERVAL
+        except ValueError:
+            return False
+
+    def tidy(self, vault: Vault, grip: Grip) -> None:
+        """End a token that nobody will use again: its STS credentials live on without it.
+
+        Never one that is kept or came from outside, and never one of limited uses, whose last use would end its leases.
+        """
+        token = grip.token
+        if grip.kept or token.external or token.uses_left is not None or token.token_type == "batch":  # noqa: S105
+            return
+        try:
+            vault.revoke_token(token)
+        except VaultCredentialError as error:
+            logger.debug("the token was left to expire by itself: %s", error)
+
+    def revoke(self, vault: Vault) -> str:
+        """End the kept token, if it is ours and can be ended; return what came of it.
+
+        :raises VaultCredentialError: when it cannot be ended.
+        """
+        kept = self.kept()
+        if kept is None or kept.token.external:
+            return "no token of ours is held, so nothing was revoked: a token from outside is its owner's to end"
+        if kept.token.token_type == "batch":  # noqa: S105 - the kind of token
+            done = "a batch token cannot be revoked: it ends by itself, and every IAM user with it"
+        else:
+            try:
+                vault.revoke_token(kept.token)
+                done = "revoked the Vault token, and with it every IAM user that it asked for"
+            except PermissionDeniedError:
+                if kept.token.seconds_left(self.clock()) > 0 and not self.is_dead(vault, kept.token):
+                    raise
+                done = "the Vault token had ended already, and every IAM user with it"
+        self._bury(kept.token)
+        return done
