@@ -355,7 +355,7 @@ class Browser(Peer):
     def wait(self, condition: str, *, timeout: float = 30) -> None:
         """Wait until JavaScript is true in whatever page there is."""
         limit = time.monotonic() + timeout
-        while not self.run(f"Boolean({condition})"):
+        while not self.run(f"Boolean({condition})", timeout=max(1.0, limit - time.monotonic())):
             if time.monotonic() > limit:
                 raise PageError(f"{self.address} never had {condition}; it says: {self.run('document.body.innerText')}")
             time.sleep(0.05)

@@ -25,7 +25,7 @@ ORDER_WITHIN = {
     "expiry": 0, "errors": 0, "models": 0, "parsers": 1,
     "profiles": 0, "config": 1,
     "sources": 0, "tls": 0, "transport": 1, "failures": 0, "answers": 0, "refusals": 1,
-    "mfa": 2, "requester": 2, "vault": 3, "auth": 4, "cache": 4,
+    "mfa": 2, "requester": 2, "cache": 3, "vault": 3, "auth": 4,
     "probe": 0, "tokens": 0, "fetcher": 1,
     "process": 0, "provider": 0, "manager": 1,
 }  # fmt: skip

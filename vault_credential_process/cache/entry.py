@@ -74,11 +74,38 @@ class TokenEntry:
         return entry if entry.token.expiry - entry.life <= now + CLOCK_SLACK else None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keepsake:
+    """What an auth method must find again at its next login: an unwrapped Secret ID, a nonce.
+
+    ``what`` tells people what it is; ``expiry`` is seconds since the epoch, UTC, ``None`` where it does not end.
+    """
+
+    value: str = dataclasses.field(repr=False)
+    what: str
+    expiry: float | None = None
+    profile: str | None = None
+    path: str = ""
+    vault_addr: str = ""
+
+    def dump(self) -> bytes:
+        """Return the entry as it is kept."""
+        return _dump("keepsake", dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, content: bytes | None, now: float) -> Keepsake | None:
+        """Return a kept entry; ``None`` where it is garbage, of another version, or has ended."""
+        entry = _load("keepsake", cls, content)
+        return entry if entry is not None and (entry.expiry is None or entry.expiry > now) else None
+
+
 def ended(content: bytes | None, now: float) -> bool:
     """Tell whether what is kept serves nobody any more: it has ended, or is no entry at all."""
     entry, kept = Entry.load(content, now), TokenEntry.load(content, now)
     if entry is not None:
         return entry.credentials.expiry <= now
+    if Keepsake.load(content, now) is not None:
+        return False
     return kept is None or (kept.token.expiry is not None and kept.token.expiry <= now)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vault_credential_process import cache
 from vault_credential_process.cache import CacheBackend
-from vault_credential_process.cache.entry import Entry, TokenEntry
+from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
 from vault_credential_process.cli import parser
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import format_timestamp
@@ -58,18 +58,24 @@ def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
         if entry is not None:
             yield described(entry, now)
         elif kept is not None:
-            left = kept.token.seconds_left(now)
-            yield {
-                "kind": "token",
-                "profile": kept.profile,
-                "path": kept.path,
-                "vault_addr": kept.vault_addr,
-                "type": kept.token.token_type,
-                "expires": format_timestamp(kept.token.expiry) if kept.token.expiry is not None else None,
-                "seconds_left": max(0, int(left)) if kept.token.expiry is not None else None,
-                "lease_id": None,
-                "last_failure": None,
-            }
+            yield _of_login("token", kept, kept.token.token_type, kept.token.expiry, now)
+        elif (keepsake := Keepsake.load(content, now)) is not None:
+            yield _of_login("keepsake", keepsake, keepsake.what, keepsake.expiry, now)
+
+
+def _of_login(kind: str, kept: TokenEntry | Keepsake, what: str, expiry: float | None, now: float) -> dict[str, Any]:
+    """Return what people and programs may know of what a login left behind."""
+    return {
+        "kind": kind,
+        "profile": kept.profile,
+        "path": kept.path,
+        "vault_addr": kept.vault_addr,
+        "type": what,
+        "expires": format_timestamp(expiry) if expiry is not None else None,
+        "seconds_left": max(0, int(expiry - now)) if expiry is not None else None,
+        "lease_id": None,
+        "last_failure": None,
+    }
 
 
 def described(entry: Entry, now: float) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def _table(backend: CacheBackend, rows: list[dict[str, Any]]) -> str:
         return "\n".join([*lines, "nothing is held"])
     cells = [["PROFILE", "PATH", "VAULT", "TYPE", "EXPIRES", "LEASE"]]
     for row in rows:
-        kind = row["type"] if row["kind"] == "credentials" else f"{row['type']} token"
+        kind = f"{row['type']} token" if row["kind"] == "token" else row["type"]
         cells.append(
             [
                 row["profile"] or "-",
