@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import pytest
 
-from vault_credential_process import fastpath
+from vault_credential_process import auth, fastpath
 from vault_credential_process.lock import FileLock
+from vault_credential_process.models import options_of
 from vault_credential_process.testing.scripted import Request, ScriptedServer, reply
 
 from .talk import LOGGED_IN, LOGIN, READ, STS, STS_DATA
@@ -129,6 +130,15 @@ def test_changed_variable_is_noticed(host: Host, name: str) -> None:
 
     assert key_in(host.get(**{name: "1"})) == REAL
     assert key_in(host.get()) == PLANTED
+
+
+@pytest.mark.parametrize("name", auth.METHODS)
+def test_variables_that_a_method_reads_are_noticed(name: str) -> None:
+    """Whatever a method reads from the environment is part of the quick key: its options, and what its platform sets."""
+    method = auth.find(name)
+    read = {*method.ambient, *(v for declared in options_of(method) for v in declared.variables)}
+
+    assert [v for v in read if not v.startswith(fastpath._PREFIXES) and v not in fastpath._NAMES] == []
 
 
 def rewritten_with_old_time(path: pathlib.Path) -> None:

@@ -255,6 +255,7 @@ class Config:
     )
 
     profile: str | None = None
+    methods: tuple[str, ...] = ()
     ambient: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
@@ -299,14 +300,16 @@ def resolve(
     options: Sequence[Option],
     *,
     read_aws_role: bool = False,
+    methods: tuple[str, ...] = (),
     ambient: Iterable[str] = (),
 ) -> Config:
     """Return the configuration; the one place where precedence lives.
 
     ``arguments`` maps keys to values of flags or of a caller in the process (``None``: not given);
     ``options`` are those of auth methods and cache backends, whose values go to :attr:`Config.settings`.
-    ``read_aws_role`` lets ``AWS_ROLE`` serve as the last place for the role. ``ambient`` names variables that a
-    platform sets, such as a CI job's; their values go to :attr:`Config.ambient`.
+    ``read_aws_role`` lets ``AWS_ROLE`` serve as the last place for the role. ``methods`` names the auth methods whose
+    options these are, and ``ambient`` variables that a platform sets, such as a CI job's; their values go to
+    :attr:`Config.ambient`.
 
     :raises ConfigurationError: for a malformed value, a misspelt ``vault_*`` key, an argument that does not
         exist, or plain http to a host that is not this one.
@@ -330,6 +333,7 @@ def resolve(
     config = Config(
         **values,
         profile=profile.name if profile else None,
+        methods=methods,
         ambient={name: environ[name] for name in ambient if environ.get(name)},
         settings={o.key: lookup(o, arguments, environ, profile) for o in options},
         origins=origins,

@@ -1,8 +1,9 @@
-"""The auth methods: how one is found, which one ``auto`` takes, and what each says to the server."""
+"""How an auth method is found, and which one ``auto`` takes."""
 
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 
 from vault_credential_process import auth
 from vault_credential_process.auth.approle import AppRole
-from vault_credential_process.auth.token import Token
 from vault_credential_process.errors import (
     AuthenticationError,
     AuthUnavailable,
     ConfigurationError,
+    VaultCredentialError,
 )
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import VaultToken
@@ -26,6 +27,9 @@ NOW = 1_795_465_023.0
 SECRET_ID = "00000000-0000-4000-8000-secretexample"
 APPROLE = {"VAULT_ROLE_ID": "ROLE_ID", "VAULT_SECRET_ID": SECRET_ID}
 TOKEN = {"VAULT_TOKEN": "hvs.EXAMPLE"}
+
+
+WITH_ROLES = [name for name in auth.METHODS if auth.find(name).takes_role]
 
 
 def log_in(
@@ -45,13 +49,13 @@ def log_in(
 def names(environ: Mapping[str, str], keys: Mapping[str, str] | None = None, **arguments: str) -> list[str]:
     """Return the methods that would be tried, in order."""
     config = auth.configure(arguments, environ, None if keys is None else Profile("webapp", keys))
-    return [method.name for method in auth.candidates(config)]
+    return [method.name for method, _ in auth.candidates(config)]
 
 
 @pytest.mark.parametrize(
     ("environ", "keys", "arguments", "expected"),
     [
-        ({}, None, {}, ["approle", "token"]),
+        ({}, None, {}, [*(name for name in auth.METHODS if name != "token"), "token"]),
         (APPROLE, None, {}, ["approle"]),
         (TOKEN, None, {}, ["token"]),
         (APPROLE | TOKEN, None, {}, ["approle"]),
@@ -66,6 +70,15 @@ def names(environ: Mapping[str, str], keys: Mapping[str, str] | None = None, **a
         (TOKEN, {"vault_auth_method": "approle"}, {}, ["approle"]),
         (TOKEN | {"VAULT_AUTH_METHOD": "approle"}, {"vault_auth_method": "auto"}, {}, ["token"]),
         (TOKEN, None, {"vault_auth_method": "approle"}, ["approle"]),
+        ({"VAULT_GITHUB_TOKEN": "ghp"}, None, {}, ["github"]),
+        ({"VAULT_GITHUB_TOKEN": "ghp"} | TOKEN, None, {}, ["token"]),
+        (APPROLE | TOKEN, {"vault_auth_role": "x"}, {}, WITH_ROLES),
+        (APPROLE | TOKEN, {}, {"vault_auth_role": "x"}, WITH_ROLES),
+        ({"VAULT_AUTH_ROLE": "x"}, None, {}, WITH_ROLES),
+        (TOKEN | {"VAULT_AUTH_ROLE": "x"}, None, {}, ["token"]),
+        ({"VAULT_AUTH_ROLE": "x"}, {"vault_role_id": "x"}, {}, ["approle"]),
+        ({"VAULT_USERNAME": "x"}, {"vault_role_id": "x", "vault_auth_method": "ldap"}, {}, ["ldap"]),
+        ({"VAULT_FORMAT": "json"}, {"vault_role_id": "x"}, {}, ["approle"]),  # a variable of Vault's own command
     ],
 )
 def test_auto_takes_what_is_nearest(
@@ -75,17 +88,57 @@ def test_auto_takes_what_is_nearest(
     assert names(environ, keys, **arguments) == expected
 
 
-@pytest.mark.parametrize(("name", "method"), [("approle", AppRole), ("token", Token)])
-def test_method_of_the_table_is_found(name: str, method: type[auth.AuthMethod]) -> None:
+@pytest.mark.parametrize("name", auth.METHODS)
+def test_method_of_the_table_is_found(name: str) -> None:
     """Each name of the table leads to the method that bears it."""
-    assert auth.find(name) is method
-    assert method.name == name
+    assert auth.find(name).name == name
 
 
 def test_unknown_method_names_those_that_are_known() -> None:
     """A method that nobody has is refused, with the names to choose from."""
-    with pytest.raises(ConfigurationError, match="no method 'kerberos'; write auto, approle, token"):
+    with pytest.raises(ConfigurationError, match="no method 'kerberos'; write auto, agent, approle, aws-ec2"):
         auth.configure({"vault_auth_method": "kerberos"}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "keys", "origin"),
+    [
+        ({}, {"vault_username": "x"}, "vault_username in [profile webapp]"),
+        ({"VAULT_USERNAME": "x"}, {}, "VAULT_USERNAME"),
+    ],
+)
+@pytest.mark.usefixtures("administrator")
+def test_what_several_methods_share_does_not_choose(environ: dict[str, str], keys: dict[str, str], origin: str) -> None:
+    """A user name alone serves four methods: one must be named, and no token file answers instead."""
+    with pytest.raises(ConfigurationError) as caught:
+        names(environ, keys)
+
+    assert str(caught.value) == (
+        f"vault_auth_method: missing; vault_username (from {origin}) serves userpass, ldap, radius, okta: "
+        "name one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "loaded"),
+    [
+        ({"vault_role_id": "x", "vault_secret_id_file": "/x"}, ("approle",)),
+        ({"vault_auth_method": "kubernetes", "vault_auth_role": "x"}, ("kubernetes",)),
+        ({"vault_auth_method": "ldap", "vault_username": "x"}, ("ldap",)),
+        ({"vault_auth_method": "approle", "vault_token_file": "/x"}, ("approle", "token")),
+        ({}, tuple(auth.METHODS)),
+        ({"vault_auth_role": "x"}, tuple(auth.METHODS)),
+    ],
+)
+def test_only_what_is_concerned_is_loaded(keys: dict[str, str], loaded: tuple[str, ...]) -> None:
+    """A profile that tells which method it means costs the import of no other."""
+    assert auth.configure({}, {}, Profile("webapp", keys)).methods == loaded
+
+
+def test_misspelt_key_of_a_method_is_told_whatever_is_loaded() -> None:
+    """The hint comes from the keys of every method, not only of those that are concerned."""
+    with pytest.raises(ConfigurationError, match=r"vault_secret_id_fil in .*; did you mean vault_secret_id_file\?"):
+        auth.configure({}, {}, Profile("webapp", {"vault_auth_method": "cert", "vault_secret_id_fil": "/x"}))
 
 
 PLUGIN = """
@@ -147,8 +200,8 @@ def test_table_goes_before_entry_points() -> None:
 @pytest.mark.usefixtures("plugin")
 def test_options_of_another_package_are_known_only_where_it_is_named() -> None:
     """``auto`` does not load other packages; their keys are unknown until the method is chosen."""
-    assert "vault_badge" not in {o.key for o in auth.options("auto")}
-    assert "vault_badge" in {o.key for o in auth.options("badge")}
+    assert "vault_badge" not in auth.configure({"vault_auth_method": "auto"}, {}, None).settings
+    assert "vault_badge" in auth.configure({"vault_auth_method": "badge"}, {}, None).settings
 
 
 @pytest.mark.usefixtures("plugin")
@@ -168,14 +221,14 @@ def test_broken_package_is_a_configuration_error(name: str, message: str) -> Non
 
 
 def test_no_way_to_log_in_lists_each_method_with_its_reason(scripted: ScriptedServer) -> None:
-    """With nothing to try, nothing is sent, and the error says what each method lacks."""
+    """With nothing to try, nothing is sent, and the error says of each method why it was passed over."""
     with pytest.raises(AuthUnavailable) as caught:
         log_in(scripted, {})
+    message = str(caught.value)
 
-    assert str(caught.value) == (
-        f"no way to log in to {scripted.address} (approle: vault_role_id is not set; token: VAULT_TOKEN is not set "
-        "and there is no ~/.vault-token); set vault_auth_method and its options, or VAULT_TOKEN"
-    )
+    assert message.startswith(f"no way to log in to {scripted.address} (approle: vault_role_id is not set; agent: ")
+    assert message.endswith("; set vault_auth_method and its options, or VAULT_TOKEN")
+    assert all(re.search(rf"\b{name}\b[a-z0-9, -]*: ", message) for name in auth.METHODS)
     assert scripted.requests == []
 
 
@@ -201,6 +254,7 @@ def test_token_file_is_the_last_resort(scripted: ScriptedServer, exchanges: dict
         ({"VAULT_SECRET_ID": SECRET_ID}, {}),
         ({"VAULT_SECRET_ID_FILE": "/no/such/file"}, {}),
         ({}, {"vault_secret_id_file": "/no/such/file"}),
+        ({}, {"vault_role_id": "x", "vault_secret_id_file": "/no/such/file"}),
     ],
 )
 def test_administrators_token_does_not_answer_for_an_application(
@@ -221,3 +275,23 @@ def test_refused_login_does_not_fall_back(scripted: ScriptedServer, exchanges: d
     with pytest.raises(AuthenticationError, match="login refused: invalid role or secret ID; check vault_role_id"):
         log_in(scripted, APPROLE)
     assert [r.path for r in scripted.requests] == ["/v1/auth/approle/login"]
+
+
+@pytest.mark.usefixtures("administrator")
+@pytest.mark.parametrize(
+    ("environ", "keys"),
+    [
+        ({"VAULT_AUTH_ROLE": "app"}, {}),
+        ({}, {"vault_auth_role": "app"}),
+        ({}, {"vault_auth_method": "kubernetes", "vault_auth_role": "app"}),
+        ({}, {"vault_auth_method": "userpass", "vault_username": "alice"}),
+    ],
+)
+def test_administrators_token_answers_for_no_other_method(
+    scripted: ScriptedServer, environ: dict[str, str], keys: dict[str, str]
+) -> None:
+    """Where anything tells that another method is meant, the token file stays untouched, whatever becomes of that."""
+    with pytest.raises(VaultCredentialError):
+        log_in(scripted, environ, keys)
+
+    assert [r.headers.get("x-vault-token") for r in scripted.requests] == []

@@ -58,6 +58,7 @@ METHODS = {
 }
 """Name of each method and where it is."""
 
+_ROLE = "vault_auth_role"
 LAST = "token"
 """The method that ``auto`` tries last where nothing is set: somebody's own token file answers for nobody else."""
 
@@ -90,26 +91,58 @@ def configure(
 ) -> Config:
     """Return the configuration with the options of the auth methods in it; see :func:`~.config.resolve`.
 
+    Only the methods that something given here belongs to are loaded, or all where nothing tells.
+
     :raises ConfigurationError: when a setting is malformed or no such method exists.
     """
     declared = next(o for o in options_of(Config) if o.key == "vault_auth_method")
-    owners = _owners(lookup(declared, arguments, environ, profile).value)
+    named = lookup(declared, arguments, environ, profile).value
+    owners = _concerned(named, _given(arguments, environ, profile))
     return resolve(
         arguments,
         environ,
         profile,
-        _options(owners),
+        _options(owners.values()),
         read_aws_role=read_aws_role,
-        ambient=[name for owner in owners for name in owner.ambient],
+        methods=tuple(owners),
+        ambient=[name for owner in owners.values() for name in owner.ambient],
     )
 
 
-def options(name: str | None = None) -> tuple[Option, ...]:
-    """Return the options of every method of the table, and of the one of ``name`` if it is another package's.
+def options() -> tuple[Option, ...]:
+    """Return the options of every method of the table."""
+    return _options(find(name) for name in METHODS)
 
-    :raises ConfigurationError: when there is no such method.
+
+def _given(arguments: Mapping[str, Any], environ: Mapping[str, str], profile: Profile | None) -> set[str]:
+    """Return the keys that have a value here and are no general settings: they are methods' own, or nobody's."""
+    general = {o.key: o.variables for o in options_of(Config) if o.key != _ROLE}
+    variables = {variable for names in general.values() for variable in names}
+    exported = {name for name in environ if name.startswith(("VAULT_", "BAO_")) and environ[name]} - variables
+    written = {key for key, value in arguments.items() if value is not None} | set(profile.keys if profile else ())
+    keys = {key.replace("-", "_") for key in written if key.startswith(("vault_", "vault-"))}
+    return (keys | {"vault_" + name.partition("_")[2].lower() for name in exported}) - set(general)
+
+
+def _concerned(named: str, given: set[str]) -> dict[str, type[AuthMethod]]:
+    """Return the methods that the keys belong to, with the one that is named; all of them where that does not tell.
+
+    Loading all of them costs a tenth of a call that has to ask Vault.
     """
-    return _options(_owners(name))
+    owners = {} if named == "auto" else {named: find(named)}
+    open_keys = given - {_ROLE} - {o.key for owner in owners.values() for o in options_of(owner)}
+    for name in METHODS:
+        if not open_keys:
+            break
+        owner = find(name)
+        own = {o.key for o in options_of(owner)} & open_keys
+        if own:
+            owners[name] = owner
+            # What a method inherits it shares with others, which are concerned too.
+            open_keys -= own & set(owner.__annotations__)
+    if open_keys or (named == "auto" and (not owners or _ROLE in given)):
+        owners |= {name: find(name) for name in METHODS}
+    return {name: owners[name] for name in (*METHODS, *owners) if name in owners}
 
 
 def groups() -> Iterator[tuple[str, tuple[Option, ...]]]:
@@ -131,13 +164,6 @@ def groups() -> Iterator[tuple[str, tuple[Option, ...]]]:
                     f"auth methods {', '.join(names)}",
                     tuple(o for o in options_of(owner) if tuple(sharing[o.key]) == names),
                 )
-
-
-def _owners(name: str | None) -> list[type[AuthMethod]]:
-    owners = [find(method) for method in METHODS]
-    if name is not None and name != "auto" and name not in METHODS:
-        owners.append(find(name))
-    return owners
 
 
 def _options(owners: Iterable[type[AuthMethod]]) -> tuple[Option, ...]:
@@ -201,14 +227,14 @@ def candidates(config: Config) -> Iterator[tuple[AuthMethod, bool]]:
     if config.vault_auth_method != "auto":
         yield find(config.vault_auth_method).from_config(config), False
         return
-    owners = {name: find(name) for name in METHODS}
+    owners = {name: find(name) for name in config.methods}
     for kinds in ({"argument", "profile"}, {"environment"}):
         chosen = _chosen(owners, config, kinds)
         if chosen:
             for name in chosen if "profile" in kinds else chosen[:1]:
                 yield owners[name].from_config(config), False
             return
-        if config.vault_auth_role and config.origin("vault_auth_role").kind in kinds:
+        if config.vault_auth_role and config.origin(_ROLE).kind in kinds:
             owners = {name: owner for name, owner in owners.items() if owner.takes_role}
             break
     for name in [n for n in owners if n != LAST] + [n for n in owners if n == LAST]:

@@ -29,6 +29,9 @@ COMMANDS = {
 class _Parser(argparse.ArgumentParser):
     """argparse, with one line for each error instead of the whole usage."""
 
+    words: Sequence[str] = ()
+    """The command line, which tells whose flags are wanted."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f"{message}; see {self.prog} --help")
 
@@ -49,6 +52,7 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:
         module = importlib.import_module(f"vault_credential_process.cli.{named}")
+        subparsers[named].words = argv
         module.add_options(subparsers[named])
     arguments, unknown = parser.parse_known_args(list(argv), argparse.Namespace(place=place))
     if unknown:
@@ -87,12 +91,20 @@ def _parser(commands: list[str]) -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add ``--profile`` and a flag for each setting that may be given on the command line."""
+    """Add ``--profile`` and a flag for each setting that may be given on the command line.
+
+    The flags of auth methods only where the command line has one that is none of the general settings: loading every
+    method costs a tenth of a call that has to ask Vault.
+    """
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS config file (AWS_PROFILE)")
     parser.add_argument(
         "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
     )
     _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
+    general = {o.flag for o in options_of(Config)} | {"--profile", "--no-cache", "-v", "--verbose", "--log-file"}
+    words = getattr(parser, "words", ())
+    if {word.partition("=")[0] for word in words if word.startswith("-")} <= general:
+        return
     for title, declared in auth.groups():
         _add_flags(parser.add_argument_group(title), declared)
 
@@ -122,7 +134,6 @@ def configuration(arguments: argparse.Namespace) -> Config:
 
     :raises ConfigurationError: when any of them is malformed.
     """
-    keys = {declared.key for declared in options_of(Config)} | {declared.key for declared in auth.options()}
-    flags = {key: value for key, value in vars(arguments).items() if key in keys or key == "profile"}
+    flags = {key: value for key, value in vars(arguments).items() if key.startswith("vault_") or key == "profile"}
     profile = find_profile(flags, os.environ)
     return auth.configure(flags, os.environ, profile, read_aws_role=profile_name(flags, os.environ) is None)
