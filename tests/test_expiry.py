@@ -247,15 +247,6 @@ def test_fresh_credentials_are_always_handed_out(life: float) -> None:
     assert 0 < expiry.refresh_margin(life) < life
 
 
-@given(st.floats(0.001, 1e9))
-def test_requests_wait_only_at_the_very_end(life: float) -> None:
-    """The mandatory window lies inside the advisory one and is a minute at most."""
-    advisory, mandatory = expiry.refresh_windows(life)
-
-    assert advisory == expiry.refresh_margin(life)
-    assert 0 < mandatory <= min(60, advisory / 4)
-
-
 def test_refresh_window_is_ahead_of_botocore() -> None:
     """A cached answer is never handed out inside the window in which botocore asks again on every use."""
     from botocore import credentials

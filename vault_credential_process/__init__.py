@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vault_credential_process.errors import VaultCredentialError as VaultCredentialError
+    from vault_credential_process.keeper import Health as Health
+    from vault_credential_process.keeper import keepers as keepers
+    from vault_credential_process.keeper import on_refresh as on_refresh
     from vault_credential_process.manager import VaultAWSCredentialManager as VaultAWSCredentialManager
     from vault_credential_process.provider import VaultProvider as VaultProvider
     from vault_credential_process.provider import boto3_session as boto3_session
@@ -17,20 +20,26 @@ if TYPE_CHECKING:
     from vault_credential_process.provider import uninstall as uninstall
 
 __all__ = [
+    "Health",
     "VaultAWSCredentialManager",
     "VaultCredentialError",
     "VaultProvider",
     "boto3_session",
     "install",
+    "keepers",
+    "on_refresh",
     "uninstall",
 ]
 
 _HOMES = {
+    "Health": "keeper",
     "VaultAWSCredentialManager": "manager",
     "VaultCredentialError": "errors",
     "VaultProvider": "provider",
     "boto3_session": "provider",
     "install": "provider",
+    "keepers": "keeper",
+    "on_refresh": "keeper",
     "uninstall": "provider",
 }
 

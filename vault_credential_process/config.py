@@ -203,6 +203,20 @@ class Config:
         metavar="NAME",
         help="where credentials and tokens are kept: auto, runtime, keyring, memory or none (default: auto)",
     )
+    vault_aws_background: bool = option(
+        "VAULT_AWS_BACKGROUND",
+        parse=parse_bool,
+        default=True,
+        metavar="BOOL",
+        help="let one thread of a program refresh ahead of time; without it one request in a while does",
+    )
+    vault_aws_revoke_on_exit: bool = option(
+        "VAULT_AWS_REVOKE_ON_EXIT",
+        parse=parse_bool,
+        default=False,
+        metavar="BOOL",
+        help="let a program end its Vault token, and IAM users with it, when it ends; never what other processes share",
+    )
     vault_cacert: str | None = option(
         "VAULT_CACERT", flag="--cacert", parse=parse_path, metavar="FILE", help="PEM file of the CA to trust"
     )

@@ -123,16 +123,6 @@ def refresh_margin(life: float) -> float:
     return max(life / 4, 60)
 
 
-def refresh_windows(life: float) -> tuple[float, float]:
-    """Return botocore's advisory and mandatory windows for credentials of this life.
-
-    Inside the advisory window one caller refreshes and the others go on with the old pair; only inside the
-    mandatory one must all wait, so it is as short as a refresh may take.
-    """
-    advisory = refresh_margin(life)
-    return advisory, min(60.0, advisory / 4)
-
-
 class Deadline:
     """The one time limit of a call, on the monotonic clock: lock, retries, login, read and probe share it."""
 

@@ -9,7 +9,7 @@ import time
 from vault_credential_process import auth, sources
 from vault_credential_process.auth import AuthMethod
 from vault_credential_process.cache import CacheBackend
-from vault_credential_process.cache.entry import Entry
+from vault_credential_process.cache.entry import Entry, TokenEntry
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.config import Config, missing_role
 from vault_credential_process.errors import (
@@ -19,7 +19,7 @@ from vault_credential_process.errors import (
     VaultCredentialError,
 )
 from vault_credential_process.expiry import Deadline, format_timestamp, iam_user_expiry, refresh_margin
-from vault_credential_process.models import AWSCredentials, Clock, VaultToken, wall_clock
+from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken, wall_clock
 from vault_credential_process.refusals import RefusedError
 from vault_credential_process.tokens import Grip, Tokens
 from vault_credential_process.vault import Vault
@@ -41,11 +41,15 @@ LEAST_GAIN = 1.5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fetched:
-    """Credentials with where they are kept and until when they may be handed out again without asking."""
+    """Credentials with where they are kept and until when they may be handed out again without asking.
+
+    ``failure`` is why they are not fresh, in words without a secret; ``None`` where they are.
+    """
 
     credentials: AWSCredentials
     key: str
     good_until: float
+    failure: str | None = None
 
 
 class Fetcher:
@@ -55,16 +59,32 @@ class Fetcher:
     valid keeps being served. Safe to use from many threads and processes.
     """
 
-    def __init__(self, config: Config, *, cache: CacheBackend | None = None, clock: Clock = wall_clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        cache: CacheBackend | None = None,
+        clock: Clock = wall_clock,
+        needs_role: bool = True,
+    ) -> None:
         """Take a configuration and a cache (default: the memory of this object); nothing is asked of Vault yet.
 
-        :raises ConfigurationError: when no role is configured.
+        Without ``needs_role`` only the Vault token is of interest.
+
+        :raises ConfigurationError: when a role is needed and none is configured.
         """
-        if not config.vault_aws_role:
+        if needs_role and not config.vault_aws_role:
             raise missing_role(config)
         self.config = config
         self.clock = clock
         self.cache = cache if cache is not None else Memory()
+
+    def key(self) -> str:
+        """Return the key under which the credentials are kept: who has the same wants the same.
+
+        :raises VaultCredentialError: when nobody can tell as whom a login would log in.
+        """
+        return Tokens(self.config, self.cache, self.clock, auth.choose(self.config)).credentials_key
 
     def fetch(self) -> AWSCredentials:
         """Return credentials that are valid now.
@@ -73,23 +93,27 @@ class Fetcher:
         """
         return self.fetched().credentials
 
-    def fetched(self, *, waited: float = 0.0) -> Fetched:
-        """Return the same with its place in the cache; ``waited`` are seconds of the deadline that are gone already.
+    def fetched(self, *, waited: float = 0.0, early: float = 0.0, instead_of: str | None = None) -> Fetched:
+        """Return the same with its place in the cache.
+
+        ``waited`` are seconds of the deadline that are gone already; ``early`` are seconds before the rule's moment
+        at which the kept pair is refreshed all the same; ``instead_of`` is an access key that AWS does not take any
+        more, whatever its stated end: where it is the kept one it is forgotten.
 
         :raises VaultCredentialError: when there are none to be had, in the class that tells why.
         """
         deadline = Deadline(self.config.vault_aws_timeout, already=waited)
         began = time.monotonic() - waited
         flight = _Flight(self, auth.choose(self.config), deadline)
-        entry = flight.load()
-        if entry is not None and flight.may_hand_out(entry):
-            return flight.fetched(entry.credentials, pause_until=flight.pause_end(entry))
+        entry = flight.load(instead_of)
+        if entry is not None and flight.may_hand_out(entry, early):
+            return flight.kept(entry)
         # While somebody else refreshes, a pair that is valid serves; without one there is nothing to do but wait.
         with self.cache.place.locked(flight.key, deadline, wait=flight.usable(entry) is None) as mine:
-            entry = flight.load()
+            entry = flight.load(instead_of)
             usable = flight.usable(entry)
-            if entry is not None and flight.may_hand_out(entry):
-                return flight.fetched(entry.credentials, pause_until=flight.pause_end(entry))
+            if entry is not None and flight.may_hand_out(entry, early):
+                return flight.kept(entry)
             if not mine and usable is not None:
                 return flight.fetched(usable, pause_until=self.clock() + GLIMPSE)
             return flight.refresh(entry, self.cache.place.failure_since(flight.key, began))
@@ -104,19 +128,49 @@ class Fetcher:
         with flight.open() as vault:
             return flight.tokens.get(vault).token
 
+    def keep_token(self) -> float | None:
+        """Renew the kept token once two thirds of its life are gone.
+
+        Return the seconds until that is to be looked at again; ``None`` where there is no token that renewal would keep
+        alive.
+
+        :raises VaultCredentialError: when Vault is away.
+        """
+        flight = _Flight(self, auth.choose(self.config), Deadline(self.config.vault_aws_timeout).at_most(PATIENCE))
+        with flight.open() as vault:
+            return flight.tokens.keep_alive(vault)
+
     def peek(self) -> Entry | None:
         """Return what is kept, whatever its state, without asking Vault."""
         return _Flight(self, auth.choose(self.config), Deadline(self.config.vault_aws_timeout)).load()
 
-    def forget(self, *, revoke: bool = False) -> list[str]:
+    def kept_token(self) -> TokenEntry | None:
+        """Return the Vault token that is kept, while it lives, without asking Vault."""
+        kept = Tokens(self.config, self.cache, self.clock, auth.choose(self.config)).kept()
+        return kept if kept is not None and kept.token.seconds_left(self.clock()) > 0 else None
+
+    def log_in(self, person: Person, deadline: Deadline) -> TokenEntry:
+        """Log in anew, with a person to ask, and return the token as it is kept for the next call.
+
+        What a failure left behind ends with it: the next call asks Vault again.
+
+        :raises ConfigurationError: when the token is not kept, so that the login would be lost.
+        :raises VaultCredentialError: when the login fails; what was kept is still kept then.
+        """
+        return _Flight(self, auth.choose(self.config), deadline).log_in(person)
+
+    def forget(self, *, revoke: bool = False, force: bool = False, roles: bool = False) -> list[str]:
         """Forget what is kept; with ``revoke`` end the Vault token too. Return what was done, a line each.
+
+        With ``force`` it is forgotten where it cannot be revoked, too; with ``roles`` the credentials of every role
+        are that the token asked for.
 
         :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then.
         """
         deadline = Deadline(self.config.vault_aws_timeout)
         flight = _Flight(self, auth.choose(self.config), deadline)
         with self.cache.place.locked(flight.key, deadline):
-            return flight.forget(revoke=revoke)
+            return flight.forget(revoke=revoke, force=force, roles=roles)
 
 
 class _Flight:
@@ -130,19 +184,24 @@ class _Flight:
         self.tokens = Tokens(self.config, self.cache, self.clock, method)
         self.key = self.tokens.credentials_key
 
-    def open(self, deadline: Deadline | None = None) -> Vault:
+    def open(self, deadline: Deadline | None = None, *, person: Person | None = None) -> Vault:
         """Return a conversation with Vault, under the call's deadline if no other is given."""
-        return Vault(self.config, deadline or self.deadline, self.clock, cache=self.cache)
+        return Vault(self.config, deadline or self.deadline, self.clock, person=person, cache=self.cache)
 
-    def load(self) -> Entry | None:
-        return Entry.load(self.cache.get(self.key), self.clock())
+    def load(self, instead_of: str | None = None) -> Entry | None:
+        """Return what is kept; one with this access key is forgotten first."""
+        entry = Entry.load(self.cache.get(self.key), self.clock())
+        if entry is not None and entry.credentials.access_key == instead_of:
+            self.cache.delete(self.key)
+            return None
+        return entry
 
-    def may_hand_out(self, entry: Entry) -> bool:
+    def may_hand_out(self, entry: Entry, early: float = 0.0) -> bool:
         """Tell whether the kept pair may be handed out without asking: by the rule, or in the pause after a failure."""
         left = entry.credentials.seconds_left(self.clock())
         if not entry.proven or left <= 0:
             return False
-        return left >= refresh_margin(entry.credentials.life) or self.clock() < self.pause_end(entry)
+        return left >= refresh_margin(entry.credentials.life) + early or self.clock() < self.pause_end(entry)
 
     def pause_end(self, entry: Entry) -> float:
         """Return until when a failure puts off the next try: a quarter of what was left; 0 where there was none."""
@@ -157,10 +216,15 @@ class _Flight:
         pair = entry.credentials if entry.proven else entry.previous
         return pair if pair is not None and pair.seconds_left(self.clock()) > 0 else None
 
-    def fetched(self, credentials: AWSCredentials, *, pause_until: float = 0.0) -> Fetched:
+    def kept(self, entry: Entry) -> Fetched:
+        """Return the kept pair, which may be handed out."""
+        return self.fetched(entry.credentials, pause_until=self.pause_end(entry), failure=entry.failure)
+
+    def fetched(self, credentials: AWSCredentials, *, pause_until: float = 0.0, failure: str | None = None) -> Fetched:
         """Return credentials with their place and how long they serve: by the rule, or as long as nobody is to ask."""
         rule = credentials.expiry - refresh_margin(credentials.life)
-        return Fetched(credentials, self.key, rule if rule > self.clock() else min(pause_until, credentials.expiry))
+        good_until = rule if rule > self.clock() else min(pause_until, credentials.expiry)
+        return Fetched(credentials, self.key, good_until, failure)
 
     def refresh(self, entry: Entry | None, failure: VaultCredentialError | None) -> Fetched:
         """Return fresh credentials; where that fails, the last good ones with the reason kept beside them."""
@@ -185,10 +249,10 @@ class _Flight:
             if entry is None or usable is None:
                 raise
             left = usable.seconds_left(self.clock())
-            logger.warning("%s; going on with credentials that live for %.0f s", error, left)
+            logger.debug("%s; going on with credentials that live for %.0f s", error, left)
             entry = dataclasses.replace(entry, failure=str(error), failed_at=self.clock())
             self._store(entry)
-            return self.fetched(usable, pause_until=self.pause_end(entry))
+            return self.fetched(usable, pause_until=self.pause_end(entry), failure=str(error))
 
     def _renew_or_read(self, vault: Vault, entry: Entry | None) -> AWSCredentials:
         is_valid = entry is not None and entry.credentials.seconds_left(self.clock()) > 0
@@ -201,11 +265,17 @@ class _Flight:
                 return renewed
             entry = self.load()
         credentials, token = self._read(vault, entry)
+        # What was kept is looked at again: a token that died meanwhile took its IAM user along.
+        entry = self.load()
+        is_known = credentials.credential_type != "iam_user" or not self.config.vault_aws_probe
+        if entry is not None and entry.proven and entry.credentials.access_key == credentials.access_key:
+            # The cache of an Agent gave the held keys once more.
+            credentials = dataclasses.replace(credentials, account_id=entry.credentials.account_id)
+            is_known = True
         fresh = Entry(
             credentials,
-            proven=credentials.credential_type != "iam_user" or not self.config.vault_aws_probe,
-            # What was kept is looked at again: a token that died meanwhile took its IAM user along.
-            previous=self.usable(self.load()),
+            proven=is_known,
+            previous=self.usable(entry),
             token_hash=self.tokens.hash_of(token),
             profile=self.config.profile,
             aws_path=self.config.aws_path,
@@ -315,17 +385,71 @@ class _Flight:
         if self.tokens.keeps:
             self.cache.set(self.key, entry.dump())
 
-    def forget(self, *, revoke: bool) -> list[str]:
+    def log_in(self, person: Person) -> TokenEntry:
+        """Log in anew and end the pauses after failures; see :meth:`Fetcher.log_in`."""
+        method = self.tokens.method
+        if not method.keeps_token:
+            raise ConfigurationError(
+                f"vault_auth_method: {method.name}: the token is kept elsewhere, so there is nobody to log in here; "
+                "run get"
+            )
+        with self.open(person=person) as vault:
+            grip = self.tokens.log_in(vault)
+            kept = self.tokens.kept()
+            if not grip.kept or kept is None:
+                self.tokens.tidy(vault, grip)
+                raise ConfigurationError(
+                    f"vault_aws_cache: {self.cache.name}: the token could not be kept, so nobody is logged in; "
+                    "login -v tells why"
+                )
+        for key in {self.key, *self.cache.keys()}:
+            # Whoever holds the lock is asking again already.
+            with self.cache.place.locked(key, self.deadline, wait=False) as mine:
+                entry = Entry.load(self.cache.get(key), self.clock())
+                if mine and entry is not None and entry.failed_at and entry.vault_addr == self.config.vault_addr:
+                    self.cache.set(key, dataclasses.replace(entry, failure=None, failed_at=None).dump())
+        return kept
+
+    def forget(self, *, revoke: bool, force: bool, roles: bool) -> list[str]:
         """Forget credentials and token, ending the token first if that is wanted."""
-        entry, kept, done = self.load(), self.tokens.kept(), []
-        if revoke:
-            with self.open() as vault:
-                done.append(self.tokens.revoke(vault))
-            if entry is not None and entry.credentials.credential_type == "sts":
+        kept = self.tokens.kept()
+        keys = {self.key: self.load()}
+        if roles and kept is not None:
+            keys |= self._asked_for_with(kept.token)
+        done = [self._revoked(kept, force=force)] if revoke else []
+        pairs = [entry for entry in keys.values() if entry is not None]
+        for entry in pairs if revoke else ():
+            if entry.credentials.credential_type == "sts":
                 until = format_timestamp(entry.credentials.expiry)
                 done.append(f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {until}")
-        for key, held, what in ((self.key, entry, "credentials"), (self.tokens.key, kept, "Vault token")):
+        for key in (*keys, self.tokens.key):
             self.cache.delete(key)
-            if held is not None:
-                done.append(f"forgot the {what} of {self.config.aws_path} at {self.config.vault_addr}")
-        return done or ["nothing was held"]
+        done += [f"forgot the credentials of {entry.aws_path} at {entry.vault_addr}" for entry in pairs]
+        if kept is not None:
+            path = self.config.aws_path if self.config.vault_aws_role else kept.path
+            done.append(f"forgot the Vault token of {path} at {self.config.vault_addr}")
+        return done
+
+    def _asked_for_with(self, token: VaultToken) -> dict[str, Entry | None]:
+        """Return all kept credentials that a token asked for, whatever their role."""
+        wanted = self.tokens.hash_of(token)
+        keys = tuple(self.cache.keys())
+        found = {key: Entry.load(self.cache.get(key), self.clock()) for key in keys}
+        return {key: entry for key, entry in found.items() if entry is not None and entry.token_hash == wanted}
+
+    def _revoked(self, kept: TokenEntry | None, *, force: bool) -> str:
+        """Revoke the kept token and return what came of it; with ``force`` a failure is no more than told."""
+        try:
+            with self.open() as vault:
+                return self.tokens.revoke(vault)
+        except VaultCredentialError as error:
+            if not force or kept is None:
+                raise
+            return f"the Vault token was not revoked and {lives(kept.token)} ({error})"
+
+
+def lives(token: VaultToken) -> str:
+    """Return how long a token lives, in words."""
+    if token.expiry is None:
+        return "does not end" if token.expiry_known else "lives for nobody knows how long"
+    return f"lives until {format_timestamp(token.expiry)}"

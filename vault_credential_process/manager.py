@@ -12,10 +12,12 @@ import botocore.credentials
 import botocore.session
 import hvac
 import hvac.adapters
+import hvac.exceptions
 
-from vault_credential_process import auth
+from vault_credential_process import auth, healing
 from vault_credential_process.errors import AuthenticationError
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.keeper import Health, keeper_of
 from vault_credential_process.profiles import find_profile
 from vault_credential_process.provider import METHOD, VaultCredentials, fetcher_of
 from vault_credential_process.vault import connected_client
@@ -85,7 +87,9 @@ class VaultAWSCredentialManager:
         """
         with self._lock:
             if self._vault_client is None:
-                self._vault_client = connected_client(self._fetcher.config, _adapter_for(self._fetcher))
+                config = self._fetcher.config
+                client = hvac.Client if auth.choose(config).keeps_token else _AgentClient
+                self._vault_client = connected_client(config, _adapter_for(self._fetcher), client=client)
             return self._vault_client
 
     def get_aws_credentials(self) -> dict[str, str | None]:
@@ -111,10 +115,18 @@ class VaultAWSCredentialManager:
         """Return an S3 client that works for weeks; ``arguments`` go to ``boto3.Session.client``."""
         return self.get_aws_session().client("s3", **arguments)
 
+    def health(self) -> Health:
+        """Return how the credentials do, for a health route: nothing is asked of Vault, and nothing is waited for.
+
+        Before the first use they are not ``authenticated`` yet.
+        """
+        return keeper_of(self._fetcher).health()
+
     def _new_session(self) -> boto3.session.Session:
         session = botocore.session.Session(profile=self._profile_name)
         provider = _SharedProvider(session, self._shared_credentials)
         session.register_component("credential_provider", botocore.credentials.CredentialResolver([provider]))
+        healing.register(session)
         return boto3.session.Session(botocore_session=session, region_name=self._region_name)
 
     def _shared_credentials(self) -> VaultCredentials:
@@ -135,6 +147,17 @@ class _SharedProvider(botocore.credentials.CredentialProvider):
 
     def load(self) -> Any:
         return self._shared()
+
+
+class _AgentClient(hvac.Client):  # type: ignore[misc]
+    """hvac's client where an Agent adds the token: to have none of one's own is not to be logged out."""
+
+    def is_authenticated(self) -> bool:
+        try:
+            self.lookup_token()
+        except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest):
+            return False
+        return True
 
 
 def _adapter_for(fetcher: Fetcher) -> type[hvac.adapters.Adapter]:

@@ -19,12 +19,11 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 
-from vault_credential_process import auth, cache
+from vault_credential_process import auth, cache, healing
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
-from vault_credential_process.expiry import refresh_windows
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.models import AWSCredentials
+from vault_credential_process.keeper import keeper_of
 from vault_credential_process.profiles import Profile
 
 # A program that sets up no logging must not find our warnings on its stderr.
@@ -40,10 +39,9 @@ _OF_OTHERS = frozenset({"credential_process", "aws_access_key_id"})
 
 
 class VaultCredentials(botocore.credentials.RefreshableCredentials):
-    """botocore's refreshable credentials with windows that fit each lease.
+    """botocore's refreshable credentials over a :class:`~vault_credential_process.keeper.Keeper`.
 
-    botocore's own windows (15 and 10 min) would make a lease of 15 min refresh on every request and block every
-    caller. Constructor arguments set them since botocore 1.34; each refresh sets them anew.
+    Of the base class the type is wanted, and what others read of it: nothing here blocks while a valid pair is held.
     """
 
     def __init__(self, fetcher: Fetcher) -> None:
@@ -51,32 +49,40 @@ class VaultCredentials(botocore.credentials.RefreshableCredentials):
 
         :raises botocore.exceptions.CredentialRetrievalError: when there are none, with our error as its cause.
         """
-        self._fetcher = fetcher
-        first = _fetch(fetcher)
-        advisory, mandatory = refresh_windows(first.life)
-        super().__init__(
-            access_key=first.access_key,
-            secret_key=first.secret_key,
-            token=first.session_token,  # type: ignore[arg-type]  # botocore takes None, its stubs do not
-            expiry_time=datetime.datetime.fromtimestamp(first.expiry, datetime.timezone.utc),
-            refresh_using=self._fetch_again,
-            method=METHOD,
-            time_fetcher=lambda: datetime.datetime.fromtimestamp(fetcher.clock(), datetime.timezone.utc),
-            advisory_timeout=round(advisory),
-            mandatory_timeout=round(mandatory),
-            account_id=first.account_id,
-        )
+        self.method = METHOD
+        try:
+            self.keeper = keeper_of(fetcher)
+            self.keeper.frozen()
+        except VaultCredentialError as error:
+            raise as_botocore(error) from error
 
-    def _fetch_again(self) -> dict[str, str | None]:
-        fresh = _fetch(self._fetcher)
-        self._advisory_refresh_timeout, self._mandatory_refresh_timeout = refresh_windows(fresh.life)
-        return {
-            "access_key": fresh.access_key,
-            "secret_key": fresh.secret_key,
-            "token": fresh.session_token,
-            "expiry_time": datetime.datetime.fromtimestamp(fresh.expiry, datetime.timezone.utc).isoformat(),
-            "account_id": fresh.account_id,
-        }
+    def get_frozen_credentials(self) -> botocore.credentials.ReadOnlyCredentials:
+        """Return a pair that is valid now.
+
+        :raises botocore.exceptions.CredentialRetrievalError: when there is none to be had.
+        """
+        try:
+            return self.keeper.frozen()
+        except VaultCredentialError as error:
+            raise as_botocore(error) from error
+
+    def refresh_needed(self, refresh_in: float | None = None) -> bool:
+        """Tell whether less than ``refresh_in`` seconds are left; without a number, whether they have ended."""
+        left = self.keeper.seconds_left()
+        return left is None or left < (refresh_in or 0)
+
+    access_key = property(lambda self: self.get_frozen_credentials().access_key)
+    secret_key = property(lambda self: self.get_frozen_credentials().secret_key)
+    token = property(lambda self: self.get_frozen_credentials().token)
+    account_id = property(lambda self: self.get_frozen_credentials().account_id)
+
+    @property
+    def _expiry_time(self) -> datetime.datetime:
+        """The end of the pair, which some programs read although botocore keeps the name to itself."""
+        return datetime.datetime.fromtimestamp(self.keeper.held().expiry, datetime.timezone.utc)
+
+    def _refresh(self) -> None:
+        self.get_frozen_credentials()
 
 
 def fetcher_of(config: Config) -> Fetcher:
@@ -88,14 +94,7 @@ def fetcher_of(config: Config) -> Fetcher:
     return Fetcher(config, cache=cache.choose(named, os.environ) if named and named != "memory" else cache.of_process())
 
 
-def _fetch(fetcher: Fetcher) -> AWSCredentials:
-    try:
-        return fetcher.fetch()
-    except VaultCredentialError as error:
-        raise _as_botocore(error) from error
-
-
-def _as_botocore(error: VaultCredentialError) -> botocore.exceptions.CredentialRetrievalError:
+def as_botocore(error: VaultCredentialError) -> botocore.exceptions.CredentialRetrievalError:
     """Return the error as programs that catch ``BotoCoreError`` expect it."""
     return botocore.exceptions.CredentialRetrievalError(provider=METHOD, error_msg=str(error))
 
@@ -130,7 +129,7 @@ class VaultProvider(botocore.credentials.CredentialProvider):
             config = self._config()
             return None if config is None else VaultCredentials(fetcher_of(config))
         except VaultCredentialError as error:
-            raise _as_botocore(error) from error
+            raise as_botocore(error) from error
 
     def _config(self) -> Config | None:
         named = self._profile_name or self.session.get_config_variable("profile")
@@ -181,6 +180,7 @@ def install_into(session: botocore.session.Session, **settings: Any) -> None:
         return _with_vault(original(), session, settings)
 
     register("credential_provider", resolver)
+    healing.register(session)
 
 
 def boto3_session(

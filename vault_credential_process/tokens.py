@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 RELOGIN_INTERVAL = 60.0
 """Seconds between two fresh logins that a dead token may cause."""
 
+SPARE = 30.0
+"""Seconds that a kept token must have left to serve while somebody else renews it, or types a password."""
+
+RESPITE = 3 / 4
+"""The part of a live token's time for which a refused login is not tried again: a few wrong passwords lock a user."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grip:
@@ -57,36 +63,63 @@ class Tokens:
 
         :raises VaultCredentialError: when the login fails and no kept token is alive.
         """
-        with self.cache.place.locked(self.key, vault.deadline):
+        spare = self._alive(SPARE)
+        with self.cache.place.locked(self.key, vault.deadline, wait=spare is None) as mine:
+            if spare is not None and not mine:
+                return Grip(spare, from_cache=True, kept=True)
             kept = self.kept()
             held = self._still_good(vault, kept) if kept else None
             if held is not None:
                 return Grip(held, from_cache=True, kept=True)
+            alive = self._alive()
+            if alive is not None and self._rests():
+                logger.debug("the last login was refused; going on with the kept token")
+                return Grip(alive, from_cache=True, kept=True)
             try:
                 return self._log_in(vault)
             except VaultCredentialError as error:
-                alive = self.kept()
-                left = alive.token.seconds_left(self.clock()) if alive and alive.token.uses_left is None else 0
-                if alive is None or left <= 0:
+                alive = self._alive()
+                if alive is None:
                     raise
+                left = alive.seconds_left(self.clock())
                 logger.warning("%s; going on with a token that lives for %.0f s", error, left)
-                return Grip(alive.token, from_cache=True, kept=True)
+                if isinstance(error, AuthenticationError):
+                    self.cache.set(self._respite, b"%f" % (self.clock() + left * RESPITE))
+                return Grip(alive, from_cache=True, kept=True)
 
     def log_in(self, vault: Vault) -> Grip:
-        """Return a new token, whatever is kept.
+        """Return a new token, whatever is kept; none of its uses is counted yet.
 
         :raises VaultCredentialError: when the login fails.
         """
         with self.cache.place.locked(self.key, vault.deadline):
-            return self._log_in(vault)
+            return self._log_in(vault, uses=0)
 
-    def _log_in(self, vault: Vault) -> Grip:
+    def _alive(self, seconds: float = 0.0) -> VaultToken | None:
+        """Return the kept token if it lives for more than so many seconds, and as often as anybody likes."""
+        kept = self.kept()
+        if kept is None or kept.token.uses_left is not None or kept.token.seconds_left(self.clock()) <= seconds:
+            return None
+        return kept.token
+
+    @property
+    def _respite(self) -> str:
+        """Return the key of the moment before which a login that was refused is not tried again."""
+        return self.cache.place.hash("respite", self.key)
+
+    def _rests(self) -> bool:
+        try:
+            return self.clock() < float(self.cache.get(self._respite) or b"-inf")
+        except ValueError:
+            return False
+
+    def _log_in(self, vault: Vault, *, uses: int = 1) -> Grip:
         token = auth.login(self.method, vault)
         if self.method.identity() != self.identity:
             # A secret was replaced meanwhile, and nobody can tell whose answer this is: it serves this call alone.
             logger.debug("the identity changed during the call; nothing is kept")
             self.keeps = False
-        return Grip(token, from_cache=False, kept=self._keep(token))
+        return Grip(token, from_cache=False, kept=self._keep(token, uses=uses))
 
     def kept(self) -> TokenEntry | None:
         """Return what is kept, whatever its state."""
@@ -123,13 +156,43 @@ class Tokens:
         self._keep(renewed, life=kept.life)
         return renewed
 
-    def _keep(self, token: VaultToken, *, life: float = 0.0) -> bool:
-        """Keep a token for the next call, the coming use of a limited one already counted.
+    def keep_alive(self, vault: Vault) -> float | None:
+        """Renew the kept token once two thirds of its life are gone.
+
+        Return the seconds until that is to be looked at again; ``None`` where renewal would keep nothing alive: no
+        token of ours, one without an end or a renewal, one near its maximum.
+
+        :raises VaultCredentialError: when Vault is away.
+        """
+        with self.cache.place.locked(self.key, vault.deadline):
+            kept = self.kept()
+            if kept is None or kept.life is None or kept.token.external or not kept.token.renewable:
+                return None
+            token, third = kept.token, kept.life / 3
+            left = token.seconds_left(self.clock())
+            if left <= 0 or token.uses_left is not None:
+                return None
+            if left > third:
+                return left - third
+            try:
+                renewed = vault.renew_token(token)
+            except PermissionDeniedError:
+                self.is_dead(vault, token)
+                return None
+            except RefusedError as error:
+                logger.debug("the token was not renewed: %s", error)
+                return None
+            left = renewed.seconds_left(self.clock())
+            self._keep(renewed, life=kept.life)
+            return left - third if left > third else None
+
+    def _keep(self, token: VaultToken, *, life: float = 0.0, uses: int = 1) -> bool:
+        """Keep a token for the next call, the coming use of a limited one already counted, unless there is none.
 
         ``life`` is the longest that it had: at its maximum a renewal leaves less, which must not pass for a whole life.
         """
         if token.uses_left is not None:
-            token = dataclasses.replace(token, uses_left=token.uses_left - 1)
+            token = dataclasses.replace(token, uses_left=token.uses_left - uses)
         kept = TokenEntry(
             token,
             life=None if token.expiry is None else max(life, token.seconds_left(self.clock())),
@@ -175,8 +238,8 @@ class Tokens:
                 self.cache.delete(key)
 
     def hash_of(self, token: VaultToken) -> str:
-        """Return what stands for a token in the entries of credentials that it asked for."""
-        return self.cache.place.hash("token value", token.value or "")
+        """Return what stands for a token in the entries of credentials that it asked for; nothing for an Agent's."""
+        return "" if token.value is None else self.cache.place.hash("token value", token.value)
 
     def _is_recent(self, mark: bytes | None) -> bool:
         try:

@@ -1,0 +1,104 @@
+"""The one thread of a process that does ahead of time what nobody should wait for.
+
+It is a daemon, starts when there is first something to do, ends when there is nothing any more or the program ends,
+and is not inherited by a child of ``fork``, which gets one of its own when it needs it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from typing import Protocol
+
+logger = logging.getLogger(__name__)
+
+NAP = 15.0
+"""Seconds after which the thread looks about it in any case: after a sleep of the machine, or when all has gone."""
+
+
+def _boot_clock() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+uptime = _boot_clock if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+"""Seconds on a clock that nobody sets and that, where the system has such a one, goes on while the machine sleeps."""
+
+
+class Chore(Protocol):
+    """Something to be done again and again."""
+
+    def tend(self) -> float:
+        """Do it; return the :func:`uptime` at which it is to be done again. It never raises."""
+
+
+class Background:
+    """Does chores at their time. It holds none of them alive."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._due: dict[weakref.ref[Chore], float] = {}
+        self._thread: threading.Thread | None = None
+        self._ending = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread is not None
+
+    def schedule(self, chore: Chore, at: float) -> None:
+        """Do a chore at an :func:`uptime`, instead of any other time that was set for it before."""
+        with self._changed:
+            if self._ending:
+                return
+            self._due[weakref.ref(chore)] = at
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="vault-credential-process", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Let the thread end with the program; what it is at is not waited for."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+
+    def forked(self) -> None:
+        """Begin anew in a child of ``fork``: the thread stayed behind, and its locks may be held for ever."""
+        self._begin()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._due = {ref: at for ref, at in self._due.items() if ref() is not None}
+                if not self._due or self._ending:
+                    self._thread = None
+                    return
+                ref, at = min(self._due.items(), key=lambda item: item[1])
+                wait = at - uptime()
+                if wait > 0:
+                    self._changed.wait(min(wait, NAP))
+                    continue
+                del self._due[ref]
+                chore = ref()
+            if chore is not None:
+                again = chore.tend()
+                with self._changed:
+                    # Somebody may have set a time meanwhile, who knew more.
+                    self._due.setdefault(ref, again)
+            del chore
+
+
+background = Background()
+"""The one of this process."""
+
+atexit.register(background.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=background.forked)

@@ -1,0 +1,386 @@
+"""One pair of credentials for all of a process: read without a wait, and replaced before it ends.
+
+botocore's own class blocks every caller in its mandatory window, storms when leases are short, deadlocks a child that
+was forked in the middle of a refresh, and does nothing when a lease is revoked early (``botocore.credentials``,
+``RefreshableCredentials``). Here a call for credentials reads one attribute. The thread of
+:mod:`~vault_credential_process.background` refreshes ahead of the window, with jitter; only who finds no valid pair
+waits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable
+
+from botocore.credentials import ReadOnlyCredentials
+
+from vault_credential_process.background import background, uptime
+from vault_credential_process.errors import DeadlineError, VaultCredentialError, failure_of
+from vault_credential_process.expiry import format_timestamp, refresh_margin
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.models import AWSCredentials
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 30.0
+"""Seconds until a chore that failed is tried again, where nothing else says when."""
+
+PAUSE_AFTER_THE_END = (0.5, 2.0)
+"""Seconds, at least and at most, between two tries once the pair has ended: each tries several times by itself, so
+that no 4 s pass without a request and Vault's return is noticed at once."""
+
+HEAL_INTERVAL = 60.0
+"""Seconds between two replacements of pairs that AWS refused before their end."""
+
+YOUNG = 60.0
+"""Seconds for which AWS may not know the keys of a new IAM user yet; a refusal of them means nothing."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """A pair with the moments that matter, on two clocks: the wall's, and the one that nobody sets (:func:`uptime`).
+
+    ``refresh_at`` and ``calm_until`` are when it should be replaced; its end is ``credentials.expiry`` and ``over``.
+    ``early`` are the seconds, different for each pair, by which that goes before the moment of the rule.
+    """
+
+    frozen: ReadOnlyCredentials = dataclasses.field(repr=False)
+    credentials: AWSCredentials
+    early: float
+    refresh_at: float
+    calm_until: float
+    over: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """How a keeper does: for health routes and for metrics. All counts are of this process, since it began.
+
+    ``seconds_left`` is negative once the pair has ended and ``None`` while there is none. ``error`` is the last
+    failure, while it lasts. ``fetches`` counts the times that a pair was asked for, ``refreshes`` those that brought a
+    new one, ``failures`` those that failed. ``hits`` counts the calls for credentials, approximately where threads
+    race, ``waits`` those of them that found no valid pair, and ``lease_ends`` the pairs that ended unreplaced.
+    """
+
+    authenticated: bool
+    seconds_left: float | None
+    error: str | None
+    fetches: int
+    refreshes: int
+    failures: int
+    hits: int
+    waits: int
+    lease_ends: int
+
+
+Hook = Callable[["Keeper", "Health"], None]
+"""Called after each fetch, whether it brought a new pair or failed; on the thread that fetched."""
+
+_hooks: list[Hook] = []
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_by_key: weakref.WeakValueDictionary[tuple[object, ...], Keeper] = weakref.WeakValueDictionary()
+_registry = threading.Lock()
+
+
+def on_refresh(hook: Hook) -> Hook:
+    """Call a function after each fetch of any keeper of this process; also a decorator. It must not block."""
+    _hooks.append(hook)
+    return hook
+
+
+def keepers() -> list[Keeper]:
+    """Return the keepers that are in use now."""
+    return list(_keepers)
+
+
+def keeper_of(fetcher: Fetcher) -> Keeper:
+    """Return the keeper of what a fetcher would fetch: sessions and clients that want the same share one.
+
+    :raises VaultCredentialError: when nobody can tell as whom the fetcher would log in.
+    """
+    key = fetcher.key(), id(fetcher.clock)
+    with _registry:
+        found = _by_key.get(key)
+        if found is None:
+            found = _by_key[key] = Keeper(fetcher)
+        return found
+
+
+def _forked() -> None:
+    """Begin with new locks in a child of ``fork``."""
+    global _registry  # noqa: PLW0603 - one for all
+    _registry = threading.Lock()
+    for keeper in _keepers:
+        keeper.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Keeper:
+    """Keeps one pair. Safe to use from every thread, and from children of ``fork``."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        """Fetch nothing yet."""
+        self.fetcher = fetcher
+        self._clock = fetcher.clock
+        self._in_background = fetcher.config.vault_aws_background
+        self._held: Held | None = None
+        self._tried_for: Held | None = None
+        self._due = float("inf")
+        self._token_due = float("inf")
+        self._failure: VaultCredentialError | None = None
+        self._trouble: str | None = None
+        self._trouble_since = 0.0
+        self._tries = 0
+        self._healed_at = float("-inf")
+        self._fetches = self._refreshes = self._failures = self._hits = self._waits = self._lease_ends = 0
+        self.forked()
+        _keepers.add(self)
+
+    def __repr__(self) -> str:
+        """Tell what is kept, and no secret."""
+        return f"<Keeper of {self.fetcher.config.aws_path} at {self.fetcher.config.vault_addr}>"
+
+    def forked(self) -> None:
+        """Begin with a new lock: a thread that held the old one lives on in the parent only."""
+        self._lock = threading.Lock()
+        self._scheduled = False
+
+    def frozen(self) -> ReadOnlyCredentials:
+        """Return a pair that is valid now, as botocore signs with it.
+
+        :raises VaultCredentialError: when there is none to be had.
+        """
+        self._hits += 1
+        held = self._held
+        if held is not None and self._clock() < held.refresh_at and uptime() < held.calm_until:
+            return held.frozen
+        return self._attend(held)
+
+    def held(self) -> AWSCredentials:
+        """Return the same pair with what is known of its life.
+
+        :raises VaultCredentialError: when there is none to be had.
+        """
+        frozen, held = self.frozen(), self._held
+        if held is None or held.frozen is not frozen:
+            return self.held()
+        return held.credentials
+
+    def seen(self) -> ReadOnlyCredentials | None:
+        """Return what the last call was given, whatever its state; ``None`` before the first."""
+        held = self._held
+        return None if held is None else held.frozen
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until the pair ends, negative once it has; ``None`` while there is none."""
+        held = self._held
+        return None if held is None else self._left(held)
+
+    def health(self) -> Health:
+        """Return how it does, without asking anybody."""
+        left = self.seconds_left()
+        return Health(
+            authenticated=left is not None and left > 0,
+            seconds_left=left,
+            error=self._trouble,
+            fetches=self._fetches,
+            refreshes=self._refreshes,
+            failures=self._failures,
+            hits=self._hits,
+            waits=self._waits,
+            lease_ends=self._lease_ends,
+        )
+
+    def heal(self, access_key: str) -> bool:
+        """Replace a pair that AWS refused before its end; tell whether there is another one to sign with now.
+
+        Once a minute at most, and not for keys of an IAM user that AWS may not know yet: then it is not the pair.
+        """
+        held = self._held
+        if held is None or held.frozen.access_key != access_key:
+            return held is not None
+        pair = held.credentials
+        if pair.credential_type == "iam_user" and self._clock() - pair.issued < YOUNG:
+            return False
+        with self._lock:
+            if self._held is held and uptime() - self._healed_at >= HEAL_INTERVAL:
+                self._healed_at = uptime()
+                logger.warning("AWS refuses keys that should live for %.0f s more; others are read", self._left(held))
+                try:
+                    self._fetch(instead_of=access_key)
+                except VaultCredentialError as error:
+                    logger.debug("no others were to be had: %s", error)
+                self._schedule()
+            current = self._held
+        return current is not None and current.frozen.access_key != access_key
+
+    def tend(self) -> float:
+        """Refresh the pair and renew the token if it is time; return the :func:`uptime` of the next look."""
+        try:
+            with self._lock:
+                held = self._held
+                if uptime() >= self._due or (held is not None and self._is_late(held)):
+                    self._fetch()
+        except VaultCredentialError as error:
+            logger.debug("the refresh failed: %s", error)
+        except Exception:
+            # A defect must not end the thread that serves other pairs too.
+            logger.exception("a refresh ended in an unforeseen error")
+            self._due = uptime() + PAUSE
+        self._tend_token()
+        return min(self._due, self._token_due)
+
+    def _tend_token(self) -> None:
+        """Renew the token while it lives: a Secret ID that serves once cannot log in again."""
+        if uptime() < self._token_due:
+            return
+        try:
+            again = self.fetcher.keep_token()
+        except Exception as error:  # as above; the token is wanted only at the next refresh
+            logger.debug("the token was not renewed: %s", type(error).__name__)
+            again = PAUSE
+        self._token_due = float("inf") if again is None else uptime() + again * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
+
+    def _attend(self, held: Held | None) -> ReadOnlyCredentials:
+        """Return the pair although its time has come: refreshed by the thread, by this call, or not at all."""
+        if held is None or self._left(held) <= 0:
+            return self._wait()
+        if self._in_background:
+            if not (self._scheduled and background.running) or (self._is_late(held) and uptime() < self._due):
+                self._due = min(self._due, uptime()) if self._is_late(held) else self._due
+                self._schedule()
+        elif (uptime() >= self._due or self._is_late(held)) and self._lock.acquire(blocking=False):
+            # Without the thread one caller refreshes, and the others go on with what there is.
+            try:
+                if self._held is held:
+                    self._fetch()
+            except VaultCredentialError as error:
+                logger.debug("the refresh failed, but the pair is valid: %s", error)
+            finally:
+                self._lock.release()
+        current = self._held
+        return held.frozen if current is None else current.frozen
+
+    def _wait(self) -> ReadOnlyCredentials:
+        """Return a pair where there is no valid one: one caller fetches, and what becomes of it holds for all."""
+        self._waits += 1
+        seconds = self.fetcher.config.vault_aws_timeout
+        if not self._lock.acquire(timeout=seconds):
+            raise DeadlineError(f"gave up after {seconds:g} s while waiting for another thread's fetch; try again")
+        try:
+            held = self._held
+            if held is None or self._left(held) <= 0:
+                if self._failure is not None and uptime() < self._due:
+                    raise self._told(self._failure)
+                try:
+                    self._fetch()
+                except VaultCredentialError as error:
+                    raise self._told(error) from None
+                finally:
+                    self._schedule()
+                held = self._held
+        finally:
+            self._lock.release()
+        if held is None:
+            raise AssertionError("a fetch that did not fail left no pair")
+        return held.frozen
+
+    def _told(self, error: VaultCredentialError) -> VaultCredentialError:
+        """Return an error for one more caller: what went wrong, and what was tried."""
+        text = str(error)
+        if self._tries > 1:
+            text += f" (tried {self._tries} times since {format_timestamp(self._trouble_since)}; it goes on trying)"
+        told = failure_of(error.exit_code, text)
+        told.__cause__ = error
+        return told
+
+    def _schedule(self) -> None:
+        """Let the thread look after what is held from now on."""
+        if self._in_background and self._held is not None:
+            self._scheduled = True
+            background.schedule(self, min(self._due, self._token_due))
+
+    def _fetch(self, instead_of: str | None = None) -> None:
+        """Fetch, with the lock held, and take note of what came of it.
+
+        :raises VaultCredentialError: when there is no valid pair.
+        """
+        held = self._held
+        self._fetches += 1
+        try:
+            # A second more, so that a pair whose moment has come is not found to be good for another instant.
+            found = self.fetcher.fetched(early=held.early + 1 if held else 0.0, instead_of=instead_of)
+        except VaultCredentialError as error:
+            self._failure, self._tried_for = error, held
+            self._note_trouble(str(error))
+            self._due = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
+            raise
+        else:
+            if held is None or found.credentials != held.credentials:
+                self._take(found.credentials)
+            else:
+                self._tried_for = held
+                pause = max(found.good_until - self._clock(), PAUSE_AFTER_THE_END[0])
+                self._due = uptime() + min(pause, PAUSE) * random.uniform(1.0, 1.2)  # noqa: S311 - jitter
+            if found.failure is not None:
+                self._note_trouble(found.failure)
+            elif self._trouble is not None:
+                logger.warning("Vault gives credentials again, after %.0f s", self._clock() - self._trouble_since)
+                self._trouble, self._failure, self._tries = None, None, 0
+        finally:
+            self._tell_hooks()
+
+    def _take(self, pair: AWSCredentials) -> None:
+        """Hold a new pair."""
+        before, now, moment = self._held, self._clock(), uptime()
+        if before is not None and self._left(before) <= 0:
+            self._lease_ends += 1
+        margin = refresh_margin(pair.life)
+        early = margin * random.uniform(0.05, 0.25)  # noqa: S311 - jitter
+        left = pair.expiry - now
+        self._held = Held(
+            frozen=ReadOnlyCredentials(pair.access_key, pair.secret_key, pair.session_token, pair.account_id),
+            credentials=pair,
+            early=early,
+            refresh_at=pair.expiry - margin - early,
+            calm_until=moment + left - margin - early,
+            over=moment + left,
+        )
+        self._due = max(self._held.calm_until, moment + PAUSE_AFTER_THE_END[0])
+        self._token_due = moment
+        self._refreshes += 1
+
+    def _note_trouble(self, text: str) -> None:
+        """Log the first failure of a row, and count the others."""
+        self._failures += 1
+        self._tries += 1
+        if self._trouble is None:
+            self._trouble_since = self._clock()
+            held = self._held
+            left = self._left(held) if held is not None else 0.0
+            state = f"going on with credentials that live for {left:.0f} s" if left > 0 else "there are no valid ones"
+            logger.warning("%s; %s", text, state)
+        self._trouble = text
+
+    def _tell_hooks(self) -> None:
+        for hook in _hooks:
+            try:
+                hook(self, self.health())
+            except Exception:
+                logger.exception("a hook of on_refresh failed")
+
+    def _is_late(self, held: Held) -> bool:
+        """Tell whether the moment of a pair has come and nobody has tried to replace it: after a jump of the clock."""
+        return self._tried_for is not held and (self._clock() >= held.refresh_at or uptime() >= held.calm_until)
+
+    def _left(self, held: Held) -> float:
+        """Return the seconds until a pair ends, by the clock that says the less."""
+        return min(held.credentials.expiry - self._clock(), held.over - uptime())
