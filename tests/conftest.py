@@ -68,7 +68,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, s
     Each test has a cache of its own: that of the host, and that of the process.
     """
     for name in list(os.environ):
-        if name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_")) or name.lower().endswith("_proxy"):
+        ours = name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_"))
+        if ours or name in ("GITHUB_ACTIONS", "GITLAB_CI") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

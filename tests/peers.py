@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -138,12 +138,14 @@ class LdapServer(Peer):
 
     program = "slapd"
     user_dn = f"ou=people,{SUFFIX}"
+    group_dn = f"ou=groups,{SUFFIX}"
     bind_dn = f"cn=admin,{SUFFIX}"
 
-    def __init__(self, users: Mapping[str, str]) -> None:
-        """Prepare a directory of people, by name, with their passwords."""
+    def __init__(self, users: Mapping[str, str], groups: Mapping[str, Sequence[str]] | None = None) -> None:
+        """Prepare a directory of people, by name, with their passwords, and of groups with the names of who is in."""
         super().__init__()
         self._users = users
+        self._groups = groups or {}
         self.port = free_port()
         self.url = f"ldap://127.0.0.1:{self.port}"
         self.bind_password = secrets.token_hex(16)
@@ -169,6 +171,8 @@ class LdapServer(Peer):
             _entry(SUFFIX, objectClass="domain", dc="example"),
             _entry(self.user_dn, objectClass="organizationalUnit", ou="people"),
             *(self._person(name, password) for name, password in self._users.items()),
+            _entry(self.group_dn, objectClass="organizationalUnit", ou="groups"),
+            *(self._group(name, members) for name, members in self._groups.items()),
         ]
         content = self.directory / "content.ldif"
         content.write_text("\n".join(entries))
@@ -177,9 +181,17 @@ class LdapServer(Peer):
             raise RuntimeError(f"slapadd: {self.log.read_text(errors='replace')[-2000:]}")
 
     def _person(self, name: str, password: str) -> str:
-        escaped = re.sub(r'[,+"\\<>;#=]', r"\\\g<0>", name)
-        dn = f"uid={escaped},{self.user_dn}"
+        dn = self.dn_of(name)
         return _entry(dn, objectClass="inetOrgPerson", uid=name, cn=name, sn=name, userPassword=password)
+
+    def _group(self, name: str, members: Sequence[str]) -> str:
+        dns = "".join(_attribute("member", self.dn_of(member)) for member in members)
+        return _entry(f"cn={name},{self.group_dn}", objectClass="groupOfNames", cn=name) + dns
+
+    def dn_of(self, name: str) -> str:
+        """Return the distinguished name of one of the people."""
+        escaped = re.sub(r'[,+"\\<>;#=]', r"\\\g<0>", name)
+        return f"uid={escaped},{self.user_dn}"
 
     def _listens(self) -> bool:
         with socket.socket() as connection:
@@ -187,8 +199,11 @@ class LdapServer(Peer):
 
 
 def _entry(dn: str, **attributes: str) -> str:
-    given = {"dn": dn, **attributes}
-    return "".join(f"{key}:: {base64.b64encode(value.encode()).decode()}\n" for key, value in given.items())
+    return "".join(_attribute(key, value) for key, value in {"dn": dn, **attributes}.items())
+
+
+def _attribute(key: str, value: str) -> str:
+    return f"{key}:: {base64.b64encode(value.encode()).decode()}\n"
 
 
 class RadiusServer(Peer):

@@ -168,21 +168,21 @@ def plain(text: str) -> str:
     return f" {' '.join(re.findall(r'[A-Za-z0-9_]+', text))} "
 
 
-STRINGS = {
+STRINGS = "\n".join(
     plain(inner.value)
     for tree in TREES.values()
     for node in ast.walk(tree)
     if not isinstance(node, ast.Expr)  # a docstring says nothing to a user
     for inner in ast.iter_child_nodes(node)
     if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
-}
+)
 
 
 def stretches(text: str) -> float:
     """Return into how few runs of words a text falls, each of which stands in one string of the source."""
     words, count = plain(text).split(), 0
     while words:
-        known = (n for n in range(len(words), 0, -1) if any(plain(" ".join(words[:n])) in s for s in STRINGS))
+        known = (n for n in range(len(words), 0, -1) if f" {' '.join(words[:n])} " in STRINGS)
         length = next(known, 0)
         if not length:
             return float("inf")
@@ -262,7 +262,7 @@ class TestReadme:
         known = {declared.key for declared in (*options_of(Config), *auth.options())}
         assert set(parser[section]) - known == {"region", "credential_process"}
         assert config.vault_aws_role == "webapp"
-        assert [method.name for method in auth.candidates(config)] == ["approle"]
+        assert [method.name for method, _ in auth.candidates(config)] == ["approle"]
         assert caplog.records == []
 
     def test_command_of_the_profile_names_the_profile(self) -> None:

@@ -134,7 +134,7 @@ def test_changed_variable_is_noticed(host: Host, name: str) -> None:
 
 @pytest.mark.parametrize("name", auth.METHODS)
 def test_variables_that_a_method_reads_are_noticed(name: str) -> None:
-    """Whatever a method reads from the environment is part of the quick key: its options, and what its platform sets."""
+    """Whatever a method reads from the environment is part of the quick key, options and platform alike."""
     method = auth.find(name)
     read = {*method.ambient, *(v for declared in options_of(method) for v in declared.variables)}
 

@@ -23,7 +23,7 @@ from vault_credential_process.keeper import Health, Keeper, keeper_of
 from vault_credential_process.provider import VaultCredentials
 from vault_credential_process.testing.scripted import Request, ScriptedServer, replay, reply
 
-from .bench import LOGIN, READ, Bench, Clock
+from .bench import LOGIN, READ, REVOKE, Bench, Clock
 
 RENEW = "auth/token/renew-self"
 
@@ -402,3 +402,50 @@ def test_unreachable_at_the_first_use(live: Bench) -> None:
     with pytest.raises(UnreachableError, match="connection refused"):
         kept.frozen()
     assert kept.health().failures == 1
+
+
+ENDING = """
+import os, sys
+from vault_credential_process.provider import boto3_session
+session = boto3_session(vault_addr=sys.argv[1], vault_role_id="role", vault_secret_id="secret", vault_aws_role="webapp",
+                        vault_aws_revoke_on_exit=sys.argv[2], vault_aws_cache=sys.argv[3])
+print(session.get_credentials().access_key)
+if sys.argv[4] == "fork" and os.fork() == 0:
+    sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "place", "forks", "revoked"),
+    [
+        ("true", "memory", "", 1),
+        ("false", "memory", "", 0),
+        ("true", "runtime", "", 0),  # other processes of the host may use it
+        ("true", "memory", "fork", 0),  # a child has it, too
+    ],
+)
+def test_token_is_given_back_on_a_clean_exit(live: Bench, wanted: str, place: str, forks: str, revoked: int) -> None:
+    """Where it is wanted a program ends its token when it ends, but never one that other processes share."""
+    leases(live, 900)
+    live.server.on("POST", REVOKE, reply(204))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ENDING, live.server.address, wanted, place, forks],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout, done.stderr, done.returncode) == ("ASIA0\n", "", 0)
+    assert live.server.asked("POST", REVOKE) == revoked
+
+
+def test_exit_does_not_wait_for_a_vault_that_is_away(live: Bench) -> None:
+    """Giving back takes five seconds at most, and its failure is nobody's."""
+    leases(live, 900)
+    live.server.on("POST", REVOKE, lambda connection, _: time.sleep(20))
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, live.server.address, "true", "memory", ""],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout, done.stderr, done.returncode) == ("ASIA0\n", "", 0)
+    assert time.monotonic() - began < 10

@@ -81,7 +81,7 @@ def test_radius_tells_right_from_wrong(older: VaultServer) -> None:
 class Pages(http.server.BaseHTTPRequestHandler):
     """``/start`` redirects to a form; its script sends it on to ``/callback``."""
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's own name
+    def do_GET(self) -> None:
         """Answer with a redirect, the form, or what the form was sent with."""
         if self.path == "/start":
             self.send_response(302)

@@ -48,7 +48,7 @@ def test_login_says_how_long_and_how_often(
         (None, "the answer holds no token; check vault_auth_method and vault_auth_mount"),
         ({}, "the answer holds no usable token"),
         ({"client_token": "two words"}, "the answer holds no usable token"),
-        ({"client_token": "", "mfa_requirement": {"mfa_request_id": "x"}}, "wants a second factor"),
+        ({"client_token": "", "mfa_requirement": {"mfa_request_id": "x"}}, "the answer holds no usable token"),
     ],
 )
 def test_login_without_a_token_is_an_error(auth: Any, message: str) -> None:

@@ -17,11 +17,15 @@ from vault_credential_process.models import AWSCredentials, CredentialType, Vaul
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer: its body, when its request was about to be sent, and its age in a proxy's cache."""
+    """A successful answer: its body, when its request was about to be sent, and its age in a proxy's cache.
+
+    ``from_cache`` tells that others have it too: in the cache's first second its age is nothing yet.
+    """
 
     body: Mapping[str, Any] = dataclasses.field(repr=False)
     asked_at: float
     age: float = 0.0
+    from_cache: bool = False
 
 
 def login_token(answer: Answer, where: str) -> VaultToken:
@@ -125,9 +129,7 @@ def aws_credentials(
             fallback=static_interval,
         )
     if end <= answer.asked_at:
-        raise UnreachableError(
-            f"{where}: the credentials had ended before they were read; check what caches answers there"
-        )
+        raise had_ended(where)
     return AWSCredentials(
         access_key=access_key,
         secret_key=secret_key,
@@ -139,6 +141,32 @@ def aws_credentials(
         renewable=answer.body.get("renewable") is True,
         account_id=_account_of(data.get("arn")),
     )
+
+
+def had_ended(where: str) -> UnreachableError:
+    """Return the error for credentials that were over when they came."""
+    return UnreachableError(
+        f"{where}: the credentials had ended before they were read; check what caches answers there"
+    )
+
+
+def lease_in_cache(answer: Answer) -> str | None:
+    """Return the lease of an answer from a cache that renews what it holds; ``None`` for any other answer."""
+    is_renewed = answer.from_cache and answer.body.get("renewable") is True
+    return text_of(answer.body.get("lease_id")) if is_renewed else None
+
+
+def with_lease_left(answer: Answer, lease: Answer, where: str) -> Answer:
+    """Return an answer from a cache as if it had just been given, by what ``sys/leases/lookup`` tells of its lease.
+
+    :raises UnreachableError: when the lease has ended.
+    """
+    left = _duration(data_of(lease, where).get("ttl"))
+    if left is None:
+        return answer
+    if not left:
+        raise had_ended(where)
+    return Answer({**answer.body, "lease_duration": left}, lease.asked_at)
 
 
 def data_of(answer: Answer, where: str) -> Mapping[str, Any]:

@@ -46,7 +46,8 @@ def explain(error: requests.RequestException, config: Config, what: str) -> Unre
         reason = next((c.reason for c in causes if isinstance(c, ssl.SSLError) and c.reason), "handshake failed")
         reason = one_line(reason).replace("_", " ").lower()
         remedy = "check the TLS settings"
-        if any(words in reason for words in _ALERTS_ABOUT_US):
+        # A server may hang up on a client certificate before its alert is read: then an end of file is all there is.
+        if any(words in reason for words in _ALERTS_ABOUT_US) or any(isinstance(c, ssl.SSLEOFError) for c in causes):
             remedy = "does the server want another vault_client_cert and vault_client_key?"
         return UnreachableError(f"{address}: TLS: {reason}; {remedy}")
     if isinstance(error, requests.exceptions.ProxyError) or _tunnel_refused(causes):

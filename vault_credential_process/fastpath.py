@@ -39,8 +39,8 @@ FAILURE_MEMORY = 3.0
 ABSENT = "- - -"
 """The state of a file that is not there."""
 
-_PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_", "IDENTITY_", "GCE_METADATA_")
-_NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND", "K_SERVICE")
+_PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_", "IDENTITY_", "AZURE_POD_IDENTITY_", "GCE_METADATA_")
+_NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND", "K_SERVICE", "GITHUB_ACTIONS", "GITLAB_CI")
 """What could matter: our settings, AWS's, and what platforms set for those who log in from them."""
 
 _LARGEST = 64 * 1024

@@ -159,15 +159,17 @@ class Fetcher:
         """
         return _Flight(self, auth.choose(self.config), deadline).log_in(person)
 
-    def forget(self, *, revoke: bool = False, force: bool = False, roles: bool = False) -> list[str]:
+    def forget(
+        self, *, revoke: bool = False, force: bool = False, roles: bool = False, seconds: float | None = None
+    ) -> list[str]:
         """Forget what is kept; with ``revoke`` end the Vault token too. Return what was done, a line each.
 
         With ``force`` it is forgotten where it cannot be revoked, too; with ``roles`` the credentials of every role
-        are that the token asked for.
+        are that the token asked for. ``seconds`` is a deadline of its own.
 
         :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then.
         """
-        deadline = Deadline(self.config.vault_aws_timeout)
+        deadline = Deadline(seconds or self.config.vault_aws_timeout)
         flight = _Flight(self, auth.choose(self.config), deadline)
         with self.cache.place.locked(flight.key, deadline):
             return flight.forget(revoke=revoke, force=force, roles=roles)

@@ -9,6 +9,7 @@ waits.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import logging
 import os
@@ -36,6 +37,9 @@ that no 4 s pass without a request and Vault's return is noticed at once."""
 
 HEAL_INTERVAL = 60.0
 """Seconds between two replacements of pairs that AWS refused before their end."""
+
+GIVE_BACK = 5.0
+"""Seconds that the end of a program may take longer for it."""
 
 YOUNG = 60.0
 """Seconds for which AWS may not know the keys of a new IAM user yet; a refusal of them means nothing."""
@@ -111,6 +115,12 @@ def keeper_of(fetcher: Fetcher) -> Keeper:
         return found
 
 
+def _share() -> None:
+    """Take note that a child of ``fork`` has what is held, too: from now on it is not one process's to give back."""
+    for keeper in _keepers:
+        keeper.is_shared = True
+
+
 def _forked() -> None:
     """Begin with new locks in a child of ``fork``."""
     global _registry  # noqa: PLW0603 - one for all
@@ -119,8 +129,15 @@ def _forked() -> None:
         keeper.forked()
 
 
+def _give_back() -> None:
+    """End the tokens of keepers that are to, as the program ends."""
+    for keeper in _keepers:
+        keeper.give_back()
+
+
+atexit.register(_give_back)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_share, after_in_child=_forked)
 
 
 class Keeper:
@@ -140,6 +157,8 @@ class Keeper:
         self._trouble_since = 0.0
         self._tries = 0
         self._healed_at = float("-inf")
+        self.is_shared = fetcher.cache.shared
+        """Whether other processes have what is held, by a cache or by ``fork``."""
         self._fetches = self._refreshes = self._failures = self._hits = self._waits = self._lease_ends = 0
         self.forked()
         _keepers.add(self)
@@ -221,6 +240,19 @@ class Keeper:
                 self._schedule()
             current = self._held
         return current is not None and current.frozen.access_key != access_key
+
+    def give_back(self) -> None:
+        """End the Vault token, and IAM users with it, where ``vault_aws_revoke_on_exit`` wants that, unless it is shared.
+
+        STS credentials cannot be ended by anyone. A failure is logged: the token ends by itself.
+        """
+        if not self.fetcher.config.vault_aws_revoke_on_exit or self.is_shared or self._held is None:
+            return
+        try:
+            for line in self.fetcher.forget(revoke=True, seconds=GIVE_BACK):
+                logger.debug("%s", line)
+        except VaultCredentialError as error:
+            logger.warning("the token was left to end by itself: %s", error)
 
     def tend(self) -> float:
         """Refresh the pair and renew the token if it is time; return the :func:`uptime` of the next look."""

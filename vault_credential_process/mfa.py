@@ -6,7 +6,8 @@ https://developer.hashicorp.com/vault/docs/auth/login-mfa and ``/vault/api-docs/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
 from vault_credential_process import refusals, sources
 from vault_credential_process.answers import Answer, text_of
@@ -14,9 +15,13 @@ from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, VaultCredentialError, one_line
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import Person
-from vault_credential_process.refusals import Refusal
+from vault_credential_process.refusals import Refusal, RefusedError
+
+logger = logging.getLogger(__name__)
 
 PATH = "sys/mfa/validate"
+TRIES = 3
+"""How often a person may give a code for one login: a refused one does not use the login up, and Vault allows five."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +32,11 @@ class Method:
     kind: str
     name: str
     takes_code: bool
+
+    @property
+    def called(self) -> str:
+        """What people know it as."""
+        return f"{self.kind} {self.name}".strip()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +77,33 @@ def _methods(constraint: object) -> tuple[Method, ...]:
     )
 
 
+def validate(
+    ask: Callable[..., Answer], required: Requirement, config: Config, person: Person | None, deadline: Deadline
+) -> Answer:
+    """Give what a login wants and return the answer with the token; ``ask`` is how Vault is asked.
+
+    A person whose code was refused may give another one. A command may not: it would print the same code again.
+
+    :raises VaultCredentialError: when nobody can give what the login wants, or Vault does not accept it.
+    """
+    for left in reversed(range(TRIES)):
+        chosen, codes = payload(required, config, person, deadline)
+        try:
+            return ask(
+                PATH,
+                {"mfa_request_id": required.request_id, "mfa_payload": chosen},
+                secrets=(required.request_id, *codes),
+            )
+        except RefusedError as error:
+            is_last = not (left and codes and _is_wrong_code(error.refusal))
+            if person is None or config.vault_login_mfa_code_command or is_last:
+                raise refused(error.refusal) from None
+            logger.debug("the second factor was refused: %s", error)
+        # With several factors the codes that were right are used up too.
+        person.tell("The code was refused. A code serves once: wait for the next one.")
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
 def payload(
     required: Requirement, config: Config, person: Person | None, deadline: Deadline
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -81,6 +118,8 @@ def payload(
     codes = []
     for methods in required.constraints:
         method = _choose(methods, config, person)
+        if person is not None and not method.takes_code:
+            person.tell(f"Confirm the login with your second factor ({method.called}).")
         code = _code(method, config, person, deadline) if method.takes_code else ""
         chosen[method.id] = [code] if code else []
         codes.append(code)
@@ -110,13 +149,39 @@ def _code(method: Method, config: Config, person: Person | None, deadline: Deadl
         return sources.run_command(command, "vault_login_mfa_code_command", deadline, environ=told)
     if person is None:
         raise AssertionError("a method that takes a code is chosen only where somebody can give one")
-    called = f"{method.kind} {method.name}".strip()
-    return person.ask(f"Code of the second factor ({called}): ")
+    # Apps show a code in groups, and people type it so.
+    return person.ask(f"Code of the second factor ({method.called}): ").replace(" ", "")
+
+
+def _is_wrong_code(refusal: Refusal) -> bool:
+    """Tell whether another code may be accepted: not where nobody has a factor, or too many codes were wrong."""
+    is_hopeless = _says(refusal, "validation attempts") or _says(refusal, "not present in entity")
+    return refusal.status == 403 and _says(refusal, "failed to satisfy enforcement") and not is_hopeless
+
+
+def _says(refusal: Refusal, words: str) -> bool:
+    """Look into what the server wrote, not into what may be shown: a code of one letter blots out much of that."""
+    return any(words in text.lower() for text in refusal.errors or ())
 
 
 def refused(refusal: Refusal) -> VaultCredentialError:
     """Return the error of a second factor that was not accepted."""
-    return refusals.general(refusal) or AuthenticationError(
-        f"{refusal.where}: the second factor was refused: {refusal.text or f'HTTP {refusal.status}'}; "
-        "a code serves once and for a short time: try again with a new one"
+    error = refusals.general(refusal)
+    if error is not None:
+        return error
+    said = refusal.text or f"HTTP {refusal.status}"
+    if _says(refusal, "validation attempts"):
+        return AuthenticationError(f"{refusal.where}: too many wrong codes: {said}; wait a minute, then log in again")
+    if _says(refusal, "not present in entity"):
+        return AuthenticationError(
+            f"{refusal.where}: this user has no second factor yet: {said}; have one set up "
+            "(vault write identity/mfa/method/totp/admin-generate)"
+        )
+    if _says(refusal, "invalid request id"):
+        return AuthenticationError(
+            f"{refusal.where}: the login was over before its second factor came: {said}; log in again"
+        )
+    return AuthenticationError(
+        f"{refusal.where}: the second factor was refused: {said}; a code serves once and for a short time: wait for "
+        "a new one, then log in again"
     )

@@ -14,6 +14,8 @@ from vault_credential_process.expiry import parse_duration
 _ROLE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.@-]*[A-Za-z0-9_])?", re.ASCII)
 _ROLE_ARN = re.compile(r"arn:[a-z0-9-]+:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+", re.ASCII)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}", re.ASCII)
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_SERVICE_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@:-]*", re.ASCII)
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
 _FALSE = frozenset({"0", "f", "false", "n", "no", "off"})
 
@@ -38,6 +40,13 @@ def parse_count(text: str) -> int:
     """Return a whole number from 0 to 100."""
     if not re.fullmatch(r"\d{1,3}", text.strip(), re.ASCII) or int(text) > 100:
         raise ValueError("write a whole number from 0 to 100")
+    return int(text)
+
+
+def parse_port(text: str) -> int:
+    """Return the number of a TCP port."""
+    if not re.fullmatch(r"\d{1,5}", text.strip(), re.ASCII) or not 1 <= int(text) <= 65535:
+        raise ValueError("write the number of a port, from 1 to 65535")
     return int(text)
 
 
@@ -97,11 +106,24 @@ def parse_auth_role(text: str) -> str:
 
 
 def parse_username(text: str) -> str:
-    """Return a user name, which becomes one segment of a path: ``.`` and ``..`` would lead elsewhere."""
+    """Return a user name, which becomes one segment of a path.
+
+    Servers take the segment apart at slashes all the same: parts that are empty, ``.`` or ``..`` would lead elsewhere.
+    """
     name = text.strip()
-    if not name or not name.isprintable() or name in (".", ".."):
+    if not name or not name.isprintable():
         raise ValueError("not a user name: empty, or with line breaks or control characters")
+    if set(name.split("/")) & {"", ".", ".."}:
+        raise ValueError("not a user name: a path that leads elsewhere")
     return name
+
+
+def parse_okta_provider(text: str) -> str:
+    """Return whose code a second factor of Okta is, as Vault calls them."""
+    provider = text.strip().upper()
+    if provider not in ("OKTA", "GOOGLE"):
+        raise ValueError("write OKTA or GOOGLE")
+    return provider
 
 
 def parse_endpoint(text: str) -> str:
@@ -146,6 +168,41 @@ def parse_proxy(text: str) -> str:
     if not has_host or parts.scheme not in ("http", "https"):
         raise ValueError("not the address of a proxy; write http://host:3128")
     return text.strip()
+
+
+def parse_guid(text: str) -> str:
+    """Return an identifier of Azure's, such as that of a subscription."""
+    if not _GUID.fullmatch(text.strip()):
+        raise ValueError("not a GUID; write 01234567-89ab-cdef-0123-456789abcdef")
+    return text.strip()
+
+
+def parse_service_account(text: str) -> str:
+    """Return the e-mail address of a service account of Google Cloud, or ``default``: it becomes part of a path."""
+    if not _SERVICE_ACCOUNT.fullmatch(text.strip()):
+        raise ValueError("not a service account; write its e-mail address, or default")
+    return text.strip()
+
+
+def parse_oidc_mode(text: str) -> str:
+    """Return how an OIDC login comes back: OpenBao's name for the ``callback_mode`` of a role."""
+    if text not in ("client", "direct", "device"):
+        raise ValueError("write client, direct or device")
+    return text
+
+
+def parse_redirect_uri(text: str) -> str:
+    """Return the address that a provider sends the browser back to, as it stands: it is compared as text."""
+    uri = text.strip()
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_host = False
+    is_plain = uri.isascii() and uri.isprintable() and not set(uri) & set(" @#")
+    if not has_host or not is_plain or parts.scheme not in ("http", "https"):
+        raise ValueError("not a redirect URI; write http://localhost:8250/oidc/callback")
+    return uri
 
 
 def parse_command(text: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """Waits until AWS knows an IAM user that was made a moment ago.
 
 A new user's keys are refused for 5 to 15 s (hashicorp/vault#3115, #8413). ``sts:GetCallerIdentity`` needs no
-permission, so it asks; it is signed by botocore's signer without a session, because a session on the profile that
-runs us would run us again, without end.
+permission, so it asks.
 """
 
 from __future__ import annotations
@@ -13,15 +12,11 @@ import re
 import time
 from typing import Any
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.credentials
 import botocore.exceptions
 import botocore.httpsession
-import botocore.loaders
-import botocore.regions
 import botocore.utils
 
+from vault_credential_process import sts
 from vault_credential_process.config import Config
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials
@@ -34,7 +29,6 @@ SUCCESSES = 3
 _PAUSE = 0.5
 _LONGEST = 5.0
 _MARGIN = 2.0
-_BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 _UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
 _TOO_MANY = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
 _CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
@@ -90,15 +84,8 @@ def _send(request: Any, config: Config, *, timeout: Any) -> Any:
 
 
 def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:
-    keys = botocore.credentials.Credentials(credentials.access_key, credentials.secret_key, credentials.session_token)
-    request = botocore.awsrequest.AWSRequest(
-        method="POST",
-        url=url,
-        data=_BODY,
-        headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-    )
-    botocore.auth.SigV4Auth(keys, "sts", region).add_auth(request)
-    return request.prepare()
+    keys = (credentials.access_key, credentials.secret_key, credentials.session_token)
+    return sts.signed(*keys, url=url, region=region).prepare()
 
 
 def _endpoint(config: Config) -> tuple[str, str]:
@@ -106,8 +93,4 @@ def _endpoint(config: Config) -> tuple[str, str]:
     region = config.aws_region or "us-east-1"
     if config.aws_sts_endpoint:
         return config.aws_sts_endpoint.rstrip("/") + "/", region
-    data = botocore.loaders.create_loader().load_data("endpoints")
-    endpoint = botocore.regions.EndpointResolver(data).construct_endpoint("sts", region)
-    hostname = endpoint["hostname"] if endpoint else f"sts.{region}.amazonaws.com"
-    scope = (endpoint or {}).get("credentialScope", {}).get("region", region)
-    return f"https://{hostname}/", scope
+    return sts.endpoint(region)

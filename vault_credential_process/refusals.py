@@ -99,7 +99,7 @@ def login(refusal: Refusal, *, mount: str, remedy: str) -> VaultCredentialError:
     if error is not None:
         return error
     said = refusal.text or f"HTTP {refusal.status}"
-    if refusal.status == 403:
+    if refusal.status == 403 and ("permission denied" in said.lower() or not refusal.text):
         return AuthenticationError(
             f"{refusal.where}: login refused: {said}; either no auth method is mounted at {mount} (Vault answers 403 "
             f"for that; check vault_auth_mount and vault_auth_namespace), or {remedy}"
@@ -111,9 +111,17 @@ def login(refusal: Refusal, *, mount: str, remedy: str) -> VaultCredentialError:
     return AuthenticationError(f"{refusal.where}: login refused: {said}; {remedy}")
 
 
-def token(refusal: Refusal, *, origin: str) -> VaultCredentialError:
-    """Return the error for a token that Vault does not know."""
-    return general(refusal) or AuthenticationError(
+def token(refusal: Refusal, *, origin: str, is_agents: bool = False) -> VaultCredentialError:
+    """Return the error for a token that Vault does not know; ``is_agents`` where an Agent was to add one."""
+    error = general(refusal)
+    if error is not None:
+        return error
+    if is_agents:
+        said = refusal.text or f"HTTP {refusal.status}"
+        return AuthenticationError(
+            f"{refusal.where}: the Agent added no token that Vault takes: {said}; see the Agent's log for its auto-auth"
+        )
+    return AuthenticationError(
         f"{refusal.where}: the token from {origin} is unknown, revoked or expired ({refusal.text}); get a new one"
     )
 
@@ -170,6 +178,12 @@ def read(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCredent
 
 
 def _denied(refusal: Refusal, *, config: Config, token: VaultToken) -> VaultCredentialError:
+    if token.value is None and not token.looked_up:
+        return AuthenticationError(
+            f"{refusal.where}: permission denied, and the Agent's token may not look itself up: the Agent is not "
+            f"logged in, or its token has no policy for {config.aws_path}; see the Agent's log for its auto-auth, or "
+            "allow the path"
+        )
     if not token.expiry_known:
         return AuthenticationError(
             f"{refusal.where}: permission denied, and the token may not look itself up: it is dead, or has no policy "

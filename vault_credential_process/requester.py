@@ -84,7 +84,9 @@ class Requester:
             else:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
                 if response.status_code < 300:
-                    return Answer(_body(response, self.config, secrets), asked_at, _age(response))
+                    body, age = _body(response, self.config, secrets), _age(response)
+                    is_hit = response.headers.get("X-Cache", "").upper() == "HIT"
+                    return Answer(body, asked_at, age, from_cache=age > 0 or is_hit)
                 refusal = _refusal(response, self.config, path, secrets)
                 wait = max(wait, _retry_after(response))
                 if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):

@@ -127,11 +127,13 @@ def read_keyring(name: str, key: str) -> str:
             f"{key}: the keyring holds no entry {one_line(name, limit=80)!r}; run: vault-credential-process secret set "
             f"{one_line(name, limit=80)}"
         )
-    return _single_line(value.encode(), key, "keyring")
+    return single_line(value.encode(), key, "keyring")
 
 
-def ask_keyring(ask: Callable[..., _T], *arguments: str) -> _T:
+def ask_keyring(ask: Callable[..., _T], *arguments: str, seconds: float | None = None) -> _T:
     """Ask the keyring, but do not wait for ever: it may want to be unlocked by somebody who is not there.
+
+    ``seconds`` is how long it may take where somebody is.
 
     :raises UnreachableError: when it fails or does not answer in time; its own words may repeat the item.
     """
@@ -146,18 +148,20 @@ def ask_keyring(ask: Callable[..., _T], *arguments: str) -> _T:
 
     thread = threading.Thread(target=run, name="keyring", daemon=True)
     thread.start()
-    thread.join(KEYRING_TIMEOUT)
+    limit = KEYRING_TIMEOUT if seconds is None else seconds
+    thread.join(limit)
     if answers:
         return answers[0]
     if failures:
         raise UnreachableError(f"keyring: {type(failures[0]).__name__}; check the store (keyring diagnose)") from None
-    raise UnreachableError(f"keyring: no answer within {KEYRING_TIMEOUT:g} s; unlock the store")
+    raise UnreachableError(f"keyring: no answer within {limit:g} s; unlock the store")
 
 
-def read_file(path: str, key: str) -> str:
+def read_file(path: str, key: str, *, private: bool = True) -> str:
     """Return the one secret in a file, without the white space around it.
 
-    A file that others may read gets a warning: the secret in it is theirs too.
+    A file that others may read gets a warning, for the secret in it is theirs too; not where ``private`` is false: then
+    somebody else answers for its mode.
 
     :raises ConfigurationError: when the file is missing, unreadable, empty, binary or too long; the message
         names ``key`` and the path, never the content.
@@ -169,17 +173,22 @@ def read_file(path: str, key: str) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigurationError(f"{key}: {one_line(path)}: {reason}; check the path and its permissions") from None
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IROTH:
+    if private and os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IROTH:
         logger.warning("%s: %s can be read by others (mode %04o); chmod 600 it", key, path, stat.S_IMODE(mode))
-    return _single_line(content, key, path)
+    return single_line(content, key, path)
 
 
 def run_command(
-    command: tuple[str, ...], key: str, deadline: Deadline, *, environ: Mapping[str, str] | None = None
+    command: tuple[str, ...],
+    key: str,
+    deadline: Deadline,
+    *,
+    environ: Mapping[str, str] | None = None,
+    may_be_silent: bool = False,
 ) -> str:
     """Return what a command prints, without the white space around it; run without a shell or a terminal.
 
-    ``environ`` are variables that it has besides ours.
+    ``environ`` are variables that it has besides ours. One that ``may_be_silent`` may print nothing.
 
     :raises ConfigurationError: when it cannot be started, fails, or prints nothing usable. What it printed is
         not repeated: it may be the secret.
@@ -205,10 +214,16 @@ def run_command(
         raise DeadlineError(f"{key}: {name} did not end within {deadline.seconds:g} s; run it by hand") from None
     if done.returncode:
         raise ConfigurationError(f"{key}: {name} ended with code {done.returncode}; run it by hand to see why")
-    return _single_line(done.stdout, key, name)
+    if may_be_silent and not done.stdout.strip():
+        return ""
+    return single_line(done.stdout, key, name)
 
 
-def _single_line(content: bytes, key: str, where: str) -> str:
+def single_line(content: bytes, key: str, where: str) -> str:
+    """Return the one secret in some bytes, without the white space around it.
+
+    :raises ConfigurationError: when there is none, or more than one line; the message does not repeat it.
+    """
     if len(content) > MAX_SECRET:
         raise ConfigurationError(f"{key}: {where}: longer than {MAX_SECRET} bytes: that is not a secret")
     try:

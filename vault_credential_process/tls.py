@@ -63,9 +63,12 @@ def _load(load: Any, key: str, what: str, **arguments: Any) -> None:
         load(**arguments)
     except ssl.SSLError as error:
         reason = (error.reason or "not PEM").replace("_", " ").lower()
+        if "mismatch" in reason:
+            raise ConfigurationError(f"{key}: {what}: {reason}; name the key that belongs to it") from None
         raise ConfigurationError(f"{key}: {what}: {reason}; it must be an unencrypted PEM file") from None
     except OSError as error:
-        raise ConfigurationError(f"{key}: {what}: {error.strerror or 'cannot be read'}") from None
+        reason = error.strerror or "cannot be read"
+        raise ConfigurationError(f"{key}: {what}: {reason}; check the path and its permissions") from None
     except (TypeError, ValueError):
         raise ConfigurationError(f"{key}: {what}: not PEM") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,10 @@ class Vault:
         self.person = person
         self.cache = cache
         self._clock = clock
+        if person is not None:
+            # A request may wait for a person, too: Vault answers a login by push when it has been confirmed.
+            patience = max(config.vault_client_timeout, deadline.seconds)
+            config = dataclasses.replace(config, vault_client_timeout=patience)
         self._requester = Requester(config, deadline, clock)
         self._ask = self._requester.ask
 
@@ -89,11 +94,25 @@ class Vault:
             answer = self.ask(path, body, params=params, secrets=secrets)
         except RefusedError as error:
             raise refusals.login(error.refusal, mount=mount, remedy=remedy) from None
+        return self.granted(answer, path)
+
+    def granted(self, answer: Answer, path: str) -> VaultToken:
+        """Return the token in the answer to a login at ``path``; a second factor that it wants is given on the way.
+
+        :raises AuthenticationError: when there is no token in it, or the second factor is refused.
+        :raises UnreachableError: when no usable answer comes.
+        """
         required = mfa.requirement(answer)
         if required is not None:
             path = mfa.PATH
-            answer = self._validated(required)
+            answer = mfa.validate(self.ask, required, self.config, self.person, self.deadline)
         token = answers.login_token(answer, f"{self.config.vault_addr}/v1/{path}")
+        if answer.from_cache:
+            # From an Agent's cache: others have it too, and the Agent renews it.
+            token = dataclasses.replace(token, external=True)
+            if token.uses_left is None:
+                with contextlib.suppress(PermissionDeniedError):
+                    token = self.look_up(token.value, origin="an Agent's cache")
         logger.debug("logged in at %s as %s token, policies %s", path, token.token_type, ", ".join(token.policies))
         return token
 
@@ -123,14 +142,6 @@ class Vault:
             secrets=secrets,
         )
 
-    def _validated(self, required: mfa.Requirement) -> Answer:
-        payload, codes = mfa.payload(required, self.config, self.person, self.deadline)
-        secrets = (required.request_id, *codes)
-        try:
-            return self.ask(mfa.PATH, {"mfa_request_id": required.request_id, "mfa_payload": payload}, secrets=secrets)
-        except RefusedError as error:
-            raise mfa.refused(error.refusal) from None
-
     def look_up(self, value: str | None, *, origin: str) -> VaultToken:
         """Return what Vault knows of a token that was handed in; ``None`` for the one that an Agent adds.
 
@@ -144,7 +155,7 @@ class Vault:
         except RefusedError as error:
             if error.refusal.status == 403:
                 raise PermissionDeniedError(f"{error.refusal.where}: permission denied") from None
-            raise refusals.token(error.refusal, origin=origin) from None
+            raise refusals.token(error.refusal, origin=origin, is_agents=value is None) from None
         return answers.looked_up_token(answer, value)
 
     def wrapping_path(self, token: str) -> str | None:
@@ -210,7 +221,7 @@ class Vault:
             raise refusals.read(error.refusal, config=config, token=token) from None
         try:
             credentials = answers.aws_credentials(
-                answer,
+                self._up_to_date(token, answer),
                 f"{config.vault_addr}/v1/{config.aws_path}",
                 token=token,
                 static=static,
@@ -221,6 +232,25 @@ class Vault:
             raise
         logger.debug("read %s: %s, %.0f s to live", config.aws_path, credentials.credential_type, credentials.life)
         return credentials
+
+    def _up_to_date(self, token: VaultToken, answer: Answer) -> Answer:
+        """Return an answer from the cache of an Agent, who renews the lease meanwhile, with what is left of it.
+
+        Where the lease may not be looked up, its age tells how long it lives at least.
+        """
+        lease_id = answers.lease_in_cache(answer)
+        if lease_id is None or token.uses_left is not None:
+            return answer
+        where, path = f"{self.config.vault_addr}/v1/{self.config.aws_path}", "sys/leases/lookup"
+        body, namespace = {"lease_id": lease_id}, self.config.vault_namespace
+        try:
+            lease = self._ask("post", path, token=token.value, json=body, namespace=namespace, secrets=_secrets(token))
+        except RefusedError as error:
+            if error.refusal.status == 400 and "invalid lease" in error.refusal.text:
+                raise answers.had_ended(where) from None
+            logger.debug("the lease was not looked up: %s", error)
+            return answer
+        return answers.with_lease_left(answer, lease, where)
 
     def renew_token(self, token: VaultToken) -> VaultToken:
         """Return a token with its life extended, as far as its maximum allows.
@@ -287,18 +317,23 @@ class Vault:
         )
 
     def _give_back(self, token: VaultToken, answer: Answer) -> None:
-        """End the lease of an answer that cannot be used, where the policy allows it: it may be an IAM user."""
+        """End the lease of an answer that cannot be used, where the policy allows it: it may be an IAM user.
+
+        Not one that is an Agent's, or that others have from its cache too.
+        """
         lease_id = answer.body.get("lease_id")
-        if lease_id:
+        if lease_id and token.value is not None and not answer.from_cache:
             try:
                 self.revoke_lease(token, str(lease_id))
             except VaultCredentialError as error:
                 logger.warning("lease %s was left behind: %s", lease_id, error)
 
 
-def connected_client(config: Config, adapter: type[hvac.adapters.Adapter]) -> hvac.Client:
+def connected_client(
+    config: Config, adapter: type[hvac.adapters.Adapter], *, client: type[hvac.Client] = hvac.Client
+) -> hvac.Client:
     """Return an hvac client over our wire, for a caller of his own; ``adapter`` tells where its token comes from."""
-    return hvac.Client(
+    return client(
         url=transport.base_url(config),
         token="",
         session=transport.open_session(config, None),

@@ -176,7 +176,16 @@ def choose(config: Config) -> AuthMethod:
     :raises AuthUnavailable: when no method has anything to try; the message lists each with its reason.
     :raises ConfigurationError: when something that was configured is missing or malformed.
     """
-    absent: dict[str, list[str]] = {}
+    method, absent = _search(config)
+    if method is None:
+        raise _nothing_to_try(config, absent)
+    logger.debug("auth method %s: chosen", method.name)
+    return method
+
+
+def _search(config: Config) -> tuple[AuthMethod | None, list[tuple[str, AuthUnavailable]]]:
+    """Return the first method that has something to try, and the absent ones before it, each with its reason."""
+    absent = []
     for method, is_guess in candidates(config):
         try:
             if is_guess:
@@ -184,12 +193,19 @@ def choose(config: Config) -> AuthMethod:
             method.identity()
         except AuthUnavailable as error:
             logger.debug("auth method %s: absent: %s", method.name, error)
-            absent.setdefault(str(error), []).append(method.name)
+            absent.append((method.name, error))
         else:
-            logger.debug("auth method %s: chosen", method.name)
-            return method
-    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in absent.items())
-    raise AuthUnavailable(
+            return method, absent
+    return None, absent
+
+
+def _nothing_to_try(config: Config, absent: Iterable[tuple[str, AuthUnavailable]]) -> AuthUnavailable:
+    """Return the error that lists each method with why it is absent, a reason that several share once."""
+    told: dict[str, list[str]] = {}
+    for name, reason in absent:
+        told.setdefault(str(reason), []).append(name)
+    reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in told.items())
+    return AuthUnavailable(
         f"no way to log in to {config.vault_addr} ({reasons}); set vault_auth_method and its options, or VAULT_TOKEN"
     )
 
@@ -197,10 +213,16 @@ def choose(config: Config) -> AuthMethod:
 def login(method: AuthMethod, vault: Vault) -> VaultToken:
     """Log in with a method.
 
+    :raises AuthUnavailable: when it turned out only now that there is nothing to try, as with a token helper that
+        holds no token.
     :raises AuthenticationError: when Vault refuses, or gives a token of a single use: on its last use Vault keeps
         the credentials back, after it has made them.
     """
-    token = method.login(vault)
+    try:
+        token = method.login(vault)
+    except AuthUnavailable as error:
+        _, absent = _search(vault.config)
+        raise _nothing_to_try(vault.config, [*absent, (method.name, error)]) from None
     if token.uses_left is not None and token.uses_left < 2:
         raise AuthenticationError(
             f"{vault.config.vault_addr}/v1/auth/{method.mount}: the login gave a token of one use, and on its last "

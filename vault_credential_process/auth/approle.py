@@ -1,4 +1,4 @@
-"""AppRole: a Role ID and, where the role binds one, a Secret ID.
+"""AppRole: a Role ID and, where the role binds one, a Secret ID, as it is or response-wrapped.
 
 https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle
 """
@@ -9,15 +9,18 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import sources
+from vault_credential_process.auth import wrapping
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import require
 from vault_credential_process.errors import AuthUnavailable
 from vault_credential_process.models import Identity, VaultToken, option, options_of
+from vault_credential_process.parsers import parse_mount, parse_path, parse_role
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
 
 _TOKEN_PREFIXES = ("hvs.", "hvb.", "hvr.", "s.", "b.", "r.")
+_WRAPPED = "vault_secret_id_wrapped_file"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +38,42 @@ class AppRole(AuthMethod):
     vault_secret_id_keyring: str | None = sources.from_keyring("vault_secret_id", "Secret ID")
     vault_secret_id_command: tuple[str, ...] | None = sources.from_command("vault_secret_id", "Secret ID")
     vault_secret_id: str | None = sources.from_environment("vault_secret_id", "Secret ID")
+    vault_secret_id_wrapped_file: str | None = option(
+        "VAULT_SECRET_ID_WRAPPED_FILE",
+        flag="--secret-id-wrapped-file",
+        parse=parse_path,
+        metavar="FILE",
+        help="file that holds the wrapping token of a response-wrapped Secret ID, unwrapped once and then kept",
+    )
+    vault_approle_role_name: str | None = option(
+        "VAULT_APPROLE_ROLE_NAME",
+        flag="--approle-role-name",
+        parse=parse_role,
+        metavar="ROLE",
+        help="name of the AppRole, which the Role ID does not tell; a wrapped Secret ID must have been made for it",
+    )
+    vault_secret_id_wrapping_path: str | None = option(
+        "VAULT_SECRET_ID_WRAPPING_PATH",
+        flag="--secret-id-wrapping-path",
+        parse=parse_mount,
+        metavar="PATH",
+        help="path that a wrapped Secret ID must have been made at (default: auth/<mount>/role/<role>/secret-id)",
+    )
 
     def at_home(self) -> None:
         """Leave it to :meth:`identity`: without a Role ID there is nothing to try."""
 
     def identity(self) -> Identity:
-        """Return the Role ID, and the Secret ID as a secret: whoever has another one may be somebody else."""
+        """Return the Role ID, and the Secret ID as a secret: whoever has another one may be somebody else.
+
+        A wrapping token stands for the Secret ID that it wraps.
+        """
         role_id, source = self._found()
         parts, secrets = source.told() if source is not None else ((), ())
         return Identity((self.name, self.mount, role_id, *parts), secrets)
 
     def watched(self) -> tuple[str, ...]:
-        return (self.vault_secret_id_file,) if self.vault_secret_id_file else ()
+        return tuple(path for path in (self.vault_secret_id_file, self.vault_secret_id_wrapped_file) if path)
 
     def login(self, vault: Vault) -> VaultToken:
         """Log in at ``auth/<mount>/login``."""
@@ -55,21 +82,48 @@ class AppRole(AuthMethod):
         if source is None:
             remedy += ", and set vault_secret_id_file or VAULT_SECRET_ID if the role binds a Secret ID"
             return vault.login(f"auth/{self.mount}/login", {"role_id": role_id}, mount=self.mount, remedy=remedy)
-        secret_id = source.read(vault.deadline)
-        remedy += f" and the Secret ID (from {source}): it may have expired or be used up"
-        if secret_id.startswith(_TOKEN_PREFIXES):
-            remedy = (
-                f"the Secret ID (from {source}) begins like a Vault token: it may be a wrapping "
-                "token, which must be unwrapped first (vault unwrap -field=secret_id)"
+        secret_id = held = source.read(vault.deadline)
+        if source.key == _WRAPPED:
+            secret_id = wrapping.secret_id(vault, self, source, held, self._creation_path())
+            remedy += (
+                f", or deliver a new wrapped Secret ID in {source}: the one that was unwrapped may have expired or be "
+                "used up"
             )
-        body = {"role_id": role_id, "secret_id": secret_id}
-        return vault.login(f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=[secret_id])
+        else:
+            remedy += f" and the Secret ID (from {source}): it may have expired or be used up"
+            if held.startswith(_TOKEN_PREFIXES):
+                remedy = (
+                    f"the Secret ID (from {source}) begins like a Vault token: if it is a wrapping token, name its "
+                    f"file in {_WRAPPED}"
+                )
+        body, secrets = {"role_id": role_id, "secret_id": secret_id}, [secret_id, held]
+        return vault.login(f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=secrets)
 
     def _found(self) -> tuple[str, sources.Source | None]:
         """Return the Role ID, and where the Secret ID is."""
-        source = sources.find(self.config, "vault_secret_id")
+        source = self._source()
         if self.vault_role_id is None:
             if source is None:
                 raise AuthUnavailable("vault_role_id is not set")
             raise require(self.config, "vault_role_id", options_of(type(self)))
+        if source is not None and source.key == _WRAPPED and not self._creation_path():
+            raise require(self.config, "vault_approle_role_name", options_of(type(self)))
         return self.vault_role_id, source
+
+    def _source(self) -> sources.Source | None:
+        """Return where the Secret ID is, or the token that wraps it: the origin decides, then the wrapped one."""
+        plain = sources.find(self.config, "vault_secret_id")
+        file = self.vault_secret_id_wrapped_file
+        if not file or (plain is not None and self.config.foremost(_WRAPPED, plain.key) != _WRAPPED):
+            return plain
+        return sources.Source(_WRAPPED, file, str(self.config.origin(_WRAPPED)))
+
+    def _creation_path(self) -> str:
+        """Return where a wrapped Secret ID must have been made; empty where nothing tells.
+
+        OpenBao writes it without the namespace.
+        """
+        if self.vault_secret_id_wrapping_path:
+            return self.vault_secret_id_wrapping_path
+        name = self.vault_approle_role_name
+        return f"auth/{self.mount}/role/{name}/secret-id" if name else ""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import abc
+import base64
 import dataclasses
+import json
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process.auth.base import AuthMethod
+from vault_credential_process.errors import AuthenticationError, ConfigurationError
+from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.models import Identity, VaultToken
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
+
+_SIGNED = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+", re.ASCII)
+"""A JSON Web Signature in its compact form (RFC 7515, 7.1); the middle part are the claims."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,21 +26,28 @@ class BearerMethod(AuthMethod):
     """Log in with a JSON Web Token that is fetched anew at each login, so that it may rotate."""
 
     takes_role: ClassVar[bool] = True
+    further_advice: ClassVar[str] = ""
+    """What else to check where a login is refused."""
 
     def identity(self) -> Identity:
         """Return role and source: the token itself is replaced all the time."""
         return Identity((self.name, self.mount, self.config.vault_auth_role or "", *self._source()))
 
     def login(self, vault: Vault) -> VaultToken:
-        """Log in at ``auth/<mount>/login``."""
+        """Log in at ``auth/<mount>/login``.
+
+        A token that is none, or has ended by the clock of this host, is not sent.
+        """
         proof, origin = self._proof(vault)
+        _check(proof, origin, vault.now())
         role = self.config.vault_auth_role
         body = {"jwt": proof, **({"role": role} if role else {}), **self._further(vault)}
-        asked = (
-            f"vault_auth_role (from {self.config.origin('vault_auth_role')})" if role else "vault_auth_role (not set)"
-        )
-        remedy = f"check {asked} and what it is bound to; the token came from {origin}"
-        return vault.login(f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=[proof])
+        if role:
+            remedy = f"check vault_auth_role (from {self.config.origin('vault_auth_role')}) and what it is bound to"
+        else:
+            remedy = "set vault_auth_role, or check the default role of the mount"
+        remedy += f"{self.further_advice}; the token came from {origin}"
+        return self._send(vault, body, remedy)
 
     @abc.abstractmethod
     def _source(self) -> tuple[str, ...]:
@@ -49,3 +64,29 @@ class BearerMethod(AuthMethod):
         """Return what else is sent."""
         del vault
         return {}
+
+    def _send(self, vault: Vault, body: dict[str, str], remedy: str) -> VaultToken:
+        """Send the login; ``remedy`` is what to advise where it is refused."""
+        return vault.login(f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=[body["jwt"]])
+
+
+def _check(proof: str, origin: str, now: float) -> None:
+    """Refuse what cannot succeed; whether the signature is good is for Vault to say.
+
+    :raises ConfigurationError: when it is no JSON Web Token.
+    :raises AuthenticationError: when it has expired.
+    """
+    found = _SIGNED.fullmatch(proof)
+    try:
+        encoded = found.group(1) if found else ""
+        claims = json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (ValueError, RecursionError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise ConfigurationError(f"the token from {origin} is not a JSON Web Token; check what is written there")
+    end = claims.get("exp")
+    if isinstance(end, (int, float)) and end <= now:
+        raise AuthenticationError(
+            f"the token from {origin} expired at {format_timestamp(max(end, 0))}; have it replaced, or check this "
+            "host's clock"
+        )

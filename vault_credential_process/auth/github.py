@@ -8,12 +8,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from vault_credential_process import sources
+from vault_credential_process import refusals, sources
 from vault_credential_process.auth.base import AuthMethod
+from vault_credential_process.errors import ConfigurationError, VaultCredentialError
 from vault_credential_process.models import Identity, VaultToken
+from vault_credential_process.refusals import Refusal, RefusedError
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
+
+_REFUSED = ("bad credentials", "not part of required org", "not accessible by personal access token")
+"""What is wrong with the token; Vault says so with the status of a failure of its own (500)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,19 @@ class GitHub(AuthMethod):
             token, origin = vault.person.ask("Personal access token of GitHub: "), "the GitHub token"
         else:
             raise self.nobody_is_logged_in()
+        if not token:
+            where = source or "the answer"
+            raise ConfigurationError(f"{source.key if source else 'vault_github_token'}: {where}: empty")
+        path = f"auth/{self.mount}/login"
+        try:
+            answer = vault.ask(path, {"token": token}, secrets=[token])
+        except RefusedError as error:
+            raise self._refused(error.refusal, origin) from None
+        return vault.granted(answer, path)
+
+    def _refused(self, refusal: Refusal, origin: str) -> VaultCredentialError:
+        said = " ".join(refusal.errors or ()).lower()
+        if refusal.status == 500 and any(words in said for words in _REFUSED):
+            refusal = dataclasses.replace(refusal, status=400)
         remedy = f"check {origin}: it needs the scope read:org, and its owner must be a member of the organisation"
-        return vault.login(
-            f"auth/{self.mount}/login", {"token": token}, mount=self.mount, remedy=remedy, secrets=[token]
-        )
+        return refusals.login(refusal, mount=self.mount, remedy=remedy)

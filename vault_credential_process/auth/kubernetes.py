@@ -29,6 +29,7 @@ class Kubernetes(BearerMethod):
     name: ClassVar[str] = "kubernetes"
     default_mount: ClassVar[str] = "kubernetes"
     summary: ClassVar[str] = "the service account of a pod"
+    further_advice: ClassVar[str] = ", and that Vault reaches the cluster (its log says why not)"
 
     vault_kubernetes_token_file: str | None = option(
         "VAULT_KUBERNETES_TOKEN_FILE",
@@ -56,7 +57,9 @@ class Kubernetes(BearerMethod):
 
     def _proof(self, vault: Vault) -> tuple[str, str]:
         del vault
-        return sources.read_file(self._file(), "vault_kubernetes_token_file"), self._file()
+        # The kubelet chooses the mode, and nobody in the pod can change it.
+        token = sources.read_file(self._file(), "vault_kubernetes_token_file", private=False)
+        return token, self._file()
 
     def _file(self) -> str:
         return self.vault_kubernetes_token_file or DEFAULT_FILE

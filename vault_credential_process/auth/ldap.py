@@ -18,3 +18,5 @@ class LDAP(PasswordMethod):
     name: ClassVar[str] = "ldap"
     default_mount: ClassVar[str] = "ldap"
     summary: ClassVar[str] = "a user of an LDAP directory or Active Directory"
+    asked: ClassVar[str] = "the directory"
+    locks: ClassVar[bool] = True

@@ -4,21 +4,60 @@ from __future__ import annotations
 
 import dataclasses
 import urllib.parse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
-from vault_credential_process import sources
+from vault_credential_process import refusals, sources
+from vault_credential_process.auth import keepsakes
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import require
+from vault_credential_process.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    UnreachableError,
+    VaultCredentialError,
+)
+from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.models import Identity, VaultToken, option, options_of
 from vault_credential_process.parsers import parse_username
+from vault_credential_process.refusals import Refusal, RefusedError
 
 if TYPE_CHECKING:
+    from vault_credential_process.answers import Answer
     from vault_credential_process.vault import Vault
+
+WAIT = 600.0
+"""Seconds for which a stored password that was refused is not sent again.
+
+Vault locks a user after five wrong ones in 15 minutes, and directories have rules of their own.
+"""
+
+_SECRETS = ("password", "totp")
+"""What must not be repeated of all that is sent."""
+
+_AWAY = (
+    "error connecting to host",
+    "connection refused",
+    "connection reset",
+    "context deadline exceeded",
+    "i/o timeout",
+    "network is unreachable",
+    "no route to host",
+    "no such host",
+)
+"""What Vault says, with the status of a wrong password, where whom it asks does not answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordMethod(AuthMethod):
     """Log in as a user. Without a password at hand, ``login`` asks for it and ``get`` goes on with what it left."""
+
+    asked: ClassVar[str] = ""
+    """Whom Vault asks whether the password is right, in words for an error; nobody where it knows by itself."""
+    locks: ClassVar[bool] = False
+    """Whether Vault locks a user after wrong passwords; then it answers 403 to the right one, too."""
+    renews: ClassVar[bool] = True
+    """Whether the token may be renewed; not where Vault would log in once more, and somebody might be asked to."""
 
     vault_username: str | None = option(
         "VAULT_USERNAME", flag="--username", parse=parse_username, metavar="NAME", help="user name to log in with"
@@ -33,24 +72,88 @@ class PasswordMethod(AuthMethod):
         return Identity((self.name, self.mount, self._username()))
 
     def login(self, vault: Vault) -> VaultToken:
-        """Log in at ``auth/<mount>/login/<user name>``."""
+        """Log in at ``auth/<mount>/login/<user name>``.
+
+        A stored password that was refused is not sent again for a while, unless a person wants it.
+        """
         username = self._username()
+        path = f"auth/{self.mount}/login/{urllib.parse.quote(username, safe='')}"
         source = sources.find(self.config, "vault_password")
         if source is not None:
+            if vault.person is None:
+                self._check_alone(path)
             password, origin = source.read(vault.deadline), f"the password (from {source})"
         elif vault.person is not None:
             password = vault.person.ask(f"Password of {username} at {self.config.vault_addr} ({self.name}): ")
             origin = "the password"
         else:
             raise self.nobody_is_logged_in()
-        remedy = f"check vault_username (from {self.config.origin('vault_username')}) and {origin}"
-        path = f"auth/{self.mount}/login/{urllib.parse.quote(username, safe='')}"
-        return vault.login(path, self._body(vault, password), mount=self.mount, remedy=remedy, secrets=[password])
+        if not password:
+            # A directory takes it for somebody without a name, whom it may let in.
+            raise ConfigurationError(f"{source.key if source else 'vault_password'}: {source or 'the answer'}: empty")
+        refused = keepsakes.recall(vault, self, username, password) if source is not None else None
+        if refused is not None and vault.person is None:
+            raise self._refused_before(path, refused, origin)
+        body = self._body(vault, password)
+        try:
+            answer = self._ask(vault, path, body, tuple(body[key] for key in _SECRETS if key in body))
+        except RefusedError as error:
+            failure = self._refused(error.refusal, username, origin)
+            is_wrong = error.refusal.status == 400 and isinstance(failure, AuthenticationError)
+            if is_wrong and source is not None and vault.person is None:
+                until = vault.now() + WAIT
+                told = f"{format_timestamp(until)} {error.refusal.text}"
+                keepsakes.keep(vault, self, told, username, password, what="refused password", expiry=until)
+            raise failure from None
+        if refused is not None:
+            keepsakes.forget(vault, self, username, password)
+        token = vault.granted(answer, path)
+        return token if self.renews else dataclasses.replace(token, renewable=False)
+
+    def _check_alone(self, path: str) -> None:
+        """Refuse what nobody but a person should set off; nothing, as a rule.
+
+        :raises AuthenticationError: when a login at ``path`` is of that kind.
+        """
 
     def _body(self, vault: Vault, password: str) -> dict[str, str]:
         """Return what is sent."""
         del vault
         return {"password": password}
+
+    def _ask(self, vault: Vault, path: str, body: Mapping[str, str], secrets: tuple[str, ...]) -> Answer:
+        """Send the login.
+
+        :raises RefusedError: when Vault answers with anything but success.
+        """
+        return vault.ask(path, body, secrets=secrets)
+
+    def _refused(self, refusal: Refusal, username: str, origin: str) -> VaultCredentialError:
+        """Return the error of a refused login. What the server wrote decides: a short password blots out much of it."""
+        said = " ".join(refusal.errors or ()).lower()
+        asked = f"vault_username (from {self.config.origin('vault_username')})"
+        if refusal.status == 404 and "unsupported path" in said:
+            return ConfigurationError(
+                f"{refusal.where}: {refusal.text}: {self.name} has no such user names; check {asked}"
+            )
+        if refusal.status == 400 and any(words in said for words in _AWAY):
+            return UnreachableError(
+                f"{refusal.where}: Vault does not reach {self.asked}: {refusal.text}; check that it runs, and "
+                f"auth/{self.mount}/config, then try again"
+            )
+        if refusal.status == 400 and "not configured" in said:
+            return ConfigurationError(f"{refusal.where}: {refusal.text}; write auth/{self.mount}/config in Vault")
+        remedy = f"check {asked} and {origin}"
+        if refusal.status == 403 and self.locks:
+            remedy = f"{username} is locked out after wrong passwords: wait 15 minutes, or see sys/locked-users"
+        return refusals.login(refusal, mount=self.mount, remedy=remedy)
+
+    def _refused_before(self, path: str, refused: str, origin: str) -> AuthenticationError:
+        until, _, said = refused.partition(" ")
+        return AuthenticationError(
+            f"{self.config.vault_addr}/v1/{path}: login refused before: {said}; {origin} is not sent again until "
+            f"{until}, for a few wrong ones lock a user out: replace it, or run: {self.config.login_command}"
+        )
 
     def _username(self) -> str:
         if self.vault_username is None:

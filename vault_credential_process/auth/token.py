@@ -1,6 +1,7 @@
 """A token that somebody else obtained: handed in, in the keyring, in the token file, or known to a token helper.
 
-https://developer.hashicorp.com/vault/docs/commands/token-helper (the file ``~/.vault-token`` and its replacement)
+https://developer.hashicorp.com/vault/api-docs/auth/token#lookup-a-token-self; the file ``~/.vault-token`` and what may
+take its place: https://developer.hashicorp.com/vault/docs/commands/token-helper
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import sources
+from vault_credential_process.auth import token_helper
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.errors import (
     AuthenticationError,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
 
 DEFAULT_FILE = "~/.vault-token"
+FILE_VARIABLES = ("BAO_TOKEN_PATH", "VAULT_TOKEN_PATH")
+"""What names another file to ``bao``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class Token(AuthMethod):
     name: ClassVar[str] = "token"
     default_mount: ClassVar[str] = "token"
     summary: ClassVar[str] = "a token of your own: VAULT_TOKEN, a token file, or a token helper"
-    ambient: ClassVar[tuple[str, ...]] = ("VAULT_CONFIG_PATH", "BAO_CONFIG_PATH")
+    ambient: ClassVar[tuple[str, ...]] = (*token_helper.VARIABLES, *FILE_VARIABLES)
 
     vault_token_file: str | None = sources.from_file("vault_token", "Vault token")
     vault_token_keyring: str | None = sources.from_keyring("vault_token", "Vault token")
@@ -43,12 +47,15 @@ class Token(AuthMethod):
         """Leave it to :meth:`identity`: a token is there or not."""
 
     def identity(self) -> Identity:
-        """Return the token as a secret: it is all that tells who we are."""
+        """Return the token as a secret: it is all that tells who we are. One that takes asking enters by its place."""
         parts, secrets = self._find().told()
         return Identity((self.name, *parts), secrets)
 
     def watched(self) -> tuple[str, ...]:
-        return (self.vault_token_file or os.path.expanduser(DEFAULT_FILE),)
+        source = sources.find(self.config, "vault_token")
+        if source is not None:
+            return (os.path.abspath(source.place),) if source.key.endswith("_file") else ()
+        return (*token_helper.files(self.config.ambient), self._default_file())
 
     def login(self, vault: Vault) -> VaultToken:
         """Look the token up once, before it is used, so that its life and its uses are known.
@@ -57,6 +64,8 @@ class Token(AuthMethod):
         """
         origin = self._find()
         value = origin.read(vault.deadline)
+        if not value:
+            raise AuthUnavailable(f"VAULT_TOKEN is not set and {origin} holds no token")
         try:
             VaultToken(value)
         except ValueError as error:
@@ -69,15 +78,22 @@ class Token(AuthMethod):
             )
         return token
 
-    def _find(self) -> sources.Source:
+    def _find(self) -> sources.Source | token_helper.Helper:
         """Return where the token is."""
-        source = sources.find(self.config, "vault_token")
-        if source is not None:
-            return source
-        path = os.path.expanduser(DEFAULT_FILE)
+        config = self.config
+        found = sources.find(config, "vault_token") or token_helper.find(config.ambient, config.vault_addr)
+        if found is not None:
+            return found
+        path = self._default_file()
+        told = DEFAULT_FILE if path == os.path.expanduser(DEFAULT_FILE) else path
         if not os.path.exists(path):
-            raise AuthUnavailable(f"VAULT_TOKEN is not set and there is no {DEFAULT_FILE}")
-        return sources.Source("vault_token_file", path, DEFAULT_FILE)
+            raise AuthUnavailable(f"VAULT_TOKEN is not set and there is no {told}")
+        return sources.Source("vault_token_file", path, told)
+
+    def _default_file(self) -> str:
+        """Return the file that holds the token where no helper does."""
+        named = [self.config.ambient[name] for name in FILE_VARIABLES if name in self.config.ambient]
+        return os.path.abspath(os.path.expanduser((*named, DEFAULT_FILE)[0]))
 
 
 def looked_up(vault: Vault, value: str | None, origin: str) -> VaultToken:

@@ -18,3 +18,4 @@ class Userpass(PasswordMethod):
     name: ClassVar[str] = "userpass"
     default_mount: ClassVar[str] = "userpass"
     summary: ClassVar[str] = "a user name and a password that Vault itself keeps"
+    locks: ClassVar[bool] = True

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
         sys.stdout.write(f"forgot {backend.clear()} entries of the {backend.name} cache\n")
         return 0
-    for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke):
+    for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke) or ["nothing was held"]:
         sys.stdout.write(line + "\n")
     return 0
 
@@ -58,12 +58,12 @@ def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
         if entry is not None:
             yield described(entry, now)
         elif kept is not None:
-            yield _of_login("token", kept, kept.token.token_type, kept.token.expiry, now)
+            yield of_login("token", kept, kept.token.token_type, kept.token.expiry, now)
         elif (keepsake := Keepsake.load(content, now)) is not None:
-            yield _of_login("keepsake", keepsake, keepsake.what, keepsake.expiry, now)
+            yield of_login("keepsake", keepsake, keepsake.what, keepsake.expiry, now)
 
 
-def _of_login(kind: str, kept: TokenEntry | Keepsake, what: str, expiry: float | None, now: float) -> dict[str, Any]:
+def of_login(kind: str, kept: TokenEntry | Keepsake, what: str, expiry: float | None, now: float) -> dict[str, Any]:
     """Return what people and programs may know of what a login left behind."""
     return {
         "kind": kind,

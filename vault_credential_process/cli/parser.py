@@ -19,6 +19,9 @@ from vault_credential_process.profiles import find_profile, profile_name
 
 COMMANDS = {
     "get": "print the credentials of a profile as the AWS credential_process contract wants them",
+    "login": "log in as a person: get goes on with the token for as long as it lives",
+    "logout": "end what login began: revoke the token, and forget it and its credentials",
+    "secret": "keep a secret in the system's keyring, for the settings vault_*_keyring",
     "status": "show what is held for a profile, without asking Vault",
     "cache": "list what is held for all profiles, or forget it",
     "demo": "show it all on this machine: a real server, unmodified boto3, the aws command",
@@ -134,6 +137,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
 
     :raises ConfigurationError: when any of them is malformed.
     """
-    flags = {key: value for key, value in vars(arguments).items() if key.startswith("vault_") or key == "profile"}
+    given = ((key, value) for key, value in vars(arguments).items() if value is not None)
+    flags = {key: value for key, value in given if key.startswith("vault_") or key == "profile"}
     profile = find_profile(flags, os.environ)
     return auth.configure(flags, os.environ, profile, read_aws_role=profile_name(flags, os.environ) is None)

@@ -15,7 +15,7 @@ from vault_credential_process import auth
 from vault_credential_process.auth import AuthMethod
 from vault_credential_process.errors import AuthenticationError, SealedError, VaultCredentialError
 from vault_credential_process.expiry import Deadline
-from vault_credential_process.models import VaultToken, options_of
+from vault_credential_process.models import Person, VaultToken, options_of
 from vault_credential_process.testing.scripted import Reply, ScriptedServer, reply
 from vault_credential_process.vault import Vault
 
@@ -48,6 +48,10 @@ class AuthMethodContract:
     def planted(self) -> tuple[str, ...]:
         """Return the secrets in these settings, which must come up nowhere but in the body of the login."""
         raise NotImplementedError
+
+    def person(self) -> Person | None:
+        """Return who is at the terminal: nobody, unless the method is one for people."""
+        return None
 
     @pytest.fixture
     def vault_server(self, settings: dict[str, Any]) -> Iterator[ScriptedServer]:
@@ -187,7 +191,7 @@ class AuthMethodContract:
 
     def _log_in(self, server: ScriptedServer, settings: dict[str, Any]) -> VaultToken:
         method = self._made(server, settings)
-        with Vault(method.config, Deadline(10)) as vault:
+        with Vault(method.config, Deadline(10), person=self.person()) as vault:
             return auth.login(method, vault)
 
     @staticmethod

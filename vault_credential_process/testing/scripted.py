@@ -22,8 +22,8 @@ class Request:
 
     method: str
     path: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = dataclasses.field(repr=False)
+    body: bytes = dataclasses.field(repr=False)
     received: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
