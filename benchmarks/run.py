@@ -14,6 +14,7 @@ import os
 import pathlib
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,13 +26,16 @@ from vault_credential_process.demo.aws import LocalAWS
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.proxy import CountingProxy
 from vault_credential_process.demo.server import Engine, VaultServer
+from vault_credential_process.testing.scripted import Request, ScriptedServer, reply
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 HERD = 64
 RUNS = 30
 REQUESTS = 200
-MINUTES = (1, 5, 15, 20, 60)
+MINUTES = (1, 5, 10, 15, 20, 60)
+LEASE = 6
+ENDS = 10
 
 STATUS = "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')][0])"
 
@@ -222,6 +226,39 @@ class Bench:
         """Return how many have reached the server."""
         return self.proxy.count("POST", "auth/approle/login"), self.proxy.count("GET", "aws/creds/m60")
 
+    def waits(self) -> Iterator[tuple[str, str]]:
+        """Yield how long threads of a program wait for credentials whose leases end again and again."""
+        found, took = {}, 0.0
+        for how in ("ours", "botocore", "static"):
+            with ScriptedServer() as vault:
+                vault.on(
+                    "POST", "auth/approle/login", reply(200, {"auth": {"client_token": "x", "lease_duration": 3600}})
+                )
+                vault.on("GET", "aws/creds/webapp", _slow_lease)
+                command = [str(HERE / "waits.py"), how, vault.address, str(LEASE), str(ENDS), str(took)]
+                done = subprocess.run(
+                    [self.environment.python, *command], env=self.environ, check=True, capture_output=True, text=True
+                )
+            found[how] = json.loads(done.stdout)
+            took = took or found[how]["took"]
+        ours, theirs, control = found["ours"], found["botocore"], found["static"]
+        what = f"64 threads, {ENDS} lease ends, Vault takes 0.5 s"
+        yield f"{what}: fetches, calls that waited (the first use)", f"{ours['fetches']}, {ours['waits']}"
+        for name, key in (("longest", "longest"), ("99.9th percentile", "p999"), ("median", "median")):
+            figures = (f"{entry[key] * 1000:.3g} ms" for entry in (ours, theirs, control))
+            yield f"{what}: {name} call for credentials; botocore's own; keys that never end", "; ".join(figures)
+
+    def reads(self) -> Iterator[tuple[str, str]]:
+        """Yield what reading credentials costs between refreshes."""
+        done = subprocess.run(
+            [self.environment.python, str(HERE / "reads.py"), "m60"],
+            env=self.environ,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        yield "reading credentials outside a refresh, as a multiple of botocore's own", f"{float(done.stdout):.2f}"
+
     def storm(self) -> Iterator[tuple[str, str]]:
         """Yield how often botocore runs the helper, and what the provider in the process saves."""
         runs = self.environment.directory / "runs"
@@ -246,6 +283,18 @@ class Bench:
             )
 
 
+def _slow_lease(connection: socket.socket, _: Request) -> None:
+    """Answer a read after half a second, each time with another pair."""
+    time.sleep(0.5)
+    data = {
+        "access_key": "ASIAIOSFODNN7EXAMPLE",
+        "secret_key": "EXAMPLE",
+        "security_token": str(time.time()),
+        "ttl": LEASE,
+    }
+    connection.sendall(reply(200, {"lease_id": "x", "lease_duration": LEASE, "data": data}))
+
+
 def main() -> int:
     """Run everything and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -263,7 +312,7 @@ def main() -> int:
         cloud = stack.enter_context(LocalAWS())
         proxy = stack.enter_context(CountingProxy(server.address))
         bench = Bench(environment, Laboratory(server, cloud, directory), proxy)
-        for part in (bench.calls, bench.memory, bench.herd, bench.storm):
+        for part in (bench.calls, bench.memory, bench.herd, bench.storm, bench.reads, bench.waits):
             for line, figure in part():
                 print(f"{figure:>16}  {line}", flush=True)
                 rows.append((line, figure))
