@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import hypothesis
 import pytest
 
-from vault_credential_process import cache
+from vault_credential_process import auth, cache
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.server import Engine, VaultServer, find_engine
@@ -34,6 +34,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
 ENGINE = find_engine(os.environ)
 NAME = "vault_credential_process"
+OF_PLATFORMS = {name for method in auth.METHODS for name in auth.find(method).ambient}
 SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", NAME, "docs", "examples", "tests")
 
 
@@ -42,8 +43,12 @@ def pytest_report_header() -> str:
     return f"AWS engine: {ENGINE.description} ({'real' if ENGINE.real else 'stand-in'})"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what needs an engine that is not here."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs an engine that is not here, and what takes long unless it was asked for."""
+    if "soak" not in config.getoption("-m"):
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: pytest -m soak"))
     if ENGINE.real:
         return
     reason = "no real AWS secrets engine: set VAULT_TEST_BINARY or AWS_ENGINE_PLUGIN_DIR, or put vault on PATH"
@@ -68,8 +73,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, s
     Each test has a cache of its own: that of the host, and that of the process.
     """
     for name in list(os.environ):
-        ours = name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_"))
-        if ours or name in ("GITHUB_ACTIONS", "GITLAB_CI") or name.lower().endswith("_proxy"):
+        ours = name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_")) or name in OF_PLATFORMS
+        if ours or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

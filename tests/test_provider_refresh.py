@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import botocore
+import botocore.awsrequest
 import botocore.credentials
 import botocore.exceptions
 import botocore.session
@@ -28,7 +29,7 @@ from vault_credential_process.errors import (
 from vault_credential_process.provider import VaultCredentials
 from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
-from .bench import NOW, READ, Bench, Clock
+from .bench import LOGIN, NOW, READ, Bench, Clock
 from .conftest import Tenant
 
 
@@ -185,6 +186,35 @@ def test_short_lease_under_an_unmodified_client(short_lived: Tenant, cloud: aws.
         ).list_buckets()
     assert {key for key, _ in cloud.requests[begin:-1]} == {first, second}
     assert cloud.requests[begin:].count((first, "expired")) == 1
+
+
+@pytest.mark.parametrize("service", ["sts", "dynamodb"])
+@pytest.mark.parametrize("minutes", [1, 5, 10, 15, 60])
+def test_two_hundred_requests_are_one_fetch(bench: Bench, service: str, minutes: int) -> None:
+    """A client that signs two hundred requests reads one lease, however short; DynamoDB asks twice for each."""
+    life = minutes * 60
+    bench.server.on("GET", READ, bench.lease(life))
+    session = vault_credential_process.boto3_session(
+        region_name=aws.REGION, vault_addr=bench.server.address, vault_role_id="role", vault_secret_id="secret",
+        vault_aws_role="webapp",
+    )  # fmt: skip
+    client, signed = session.client(service), set()
+
+    def answer(request: Any, **_: Any) -> Any:
+        signed.add(request.headers["Authorization"])
+        body = b"{}" if service == "dynamodb" else b"<R><GetCallerIdentityResult/></R>"
+        answered = botocore.awsrequest.AWSResponse(request.url, 200, {}, None)
+        answered._content = body
+        return answered
+
+    client.meta.events.register("before-send", answer)
+    call = client.list_tables if service == "dynamodb" else client.get_caller_identity
+    for _ in range(200):
+        call()
+
+    assert signed
+    assert (bench.server.asked("POST", LOGIN), bench.server.asked("GET", READ)) == (1, 1)
+    assert session.get_credentials().keeper.health().hits >= 200 * (2 if service == "dynamodb" else 1)
 
 
 def test_what_install_relies_on() -> None:

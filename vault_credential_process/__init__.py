@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vault_credential_process.keeper import on_refresh as on_refresh
     from vault_credential_process.manager import VaultAWSCredentialManager as VaultAWSCredentialManager
     from vault_credential_process.provider import VaultProvider as VaultProvider
+    from vault_credential_process.provider import aio_session as aio_session
     from vault_credential_process.provider import boto3_session as boto3_session
     from vault_credential_process.provider import install as install
     from vault_credential_process.provider import uninstall as uninstall
@@ -24,6 +25,7 @@ __all__ = [
     "VaultAWSCredentialManager",
     "VaultCredentialError",
     "VaultProvider",
+    "aio_session",
     "boto3_session",
     "install",
     "keepers",
@@ -36,6 +38,7 @@ _HOMES = {
     "VaultAWSCredentialManager": "manager",
     "VaultCredentialError": "errors",
     "VaultProvider": "provider",
+    "aio_session": "provider",
     "boto3_session": "provider",
     "install": "provider",
     "keepers": "keeper",

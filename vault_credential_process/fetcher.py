@@ -104,15 +104,15 @@ class Fetcher:
         """
         deadline = Deadline(self.config.vault_aws_timeout, already=waited)
         began = time.monotonic() - waited
-        flight = _Flight(self, auth.choose(self.config), deadline)
+        flight = _Flight(self, auth.choose(self.config), deadline, early=early)
         entry = flight.load(instead_of)
-        if entry is not None and flight.may_hand_out(entry, early):
+        if entry is not None and flight.may_hand_out(entry):
             return flight.kept(entry)
         # While somebody else refreshes, a pair that is valid serves; without one there is nothing to do but wait.
         with self.cache.place.locked(flight.key, deadline, wait=flight.usable(entry) is None) as mine:
             entry = flight.load(instead_of)
             usable = flight.usable(entry)
-            if entry is not None and flight.may_hand_out(entry, early):
+            if entry is not None and flight.may_hand_out(entry):
                 return flight.kept(entry)
             if not mine and usable is not None:
                 return flight.fetched(usable, pause_until=self.clock() + GLIMPSE)
@@ -178,7 +178,8 @@ class Fetcher:
 class _Flight:
     """One call of :meth:`Fetcher.fetch`: the token it asks with, its keys, its deadline."""
 
-    def __init__(self, fetcher: Fetcher, method: AuthMethod, deadline: Deadline) -> None:
+    def __init__(self, fetcher: Fetcher, method: AuthMethod, deadline: Deadline, *, early: float = 0.0) -> None:
+        self.early = early
         self.config = fetcher.config
         self.cache = fetcher.cache
         self.clock = fetcher.clock
@@ -198,12 +199,12 @@ class _Flight:
             return None
         return entry
 
-    def may_hand_out(self, entry: Entry, early: float = 0.0) -> bool:
+    def may_hand_out(self, entry: Entry) -> bool:
         """Tell whether the kept pair may be handed out without asking: by the rule, or in the pause after a failure."""
         left = entry.credentials.seconds_left(self.clock())
         if not entry.proven or left <= 0:
             return False
-        return left >= refresh_margin(entry.credentials.life) + early or self.clock() < self.pause_end(entry)
+        return left >= refresh_margin(entry.credentials.life) + self.early or self.clock() < self.pause_end(entry)
 
     def pause_end(self, entry: Entry) -> float:
         """Return until when a failure puts off the next try: a quarter of what was left; 0 where there was none."""
@@ -320,7 +321,7 @@ class _Flight:
         kept = self.tokens.kept()
         if kept is None or kept.token.uses_left is not None or not (held.renewable and held.lease_id):
             return None
-        token = self.tokens.get(vault).token
+        token = self.tokens.get(vault, early=self.early).token
         if self.tokens.hash_of(token) != entry.token_hash:
             logger.debug("the lease ends with an earlier token; a new pair is read")
             return None
@@ -346,7 +347,7 @@ class _Flight:
 
     def _read(self, vault: Vault, entry: Entry | None) -> tuple[AWSCredentials, VaultToken]:
         """Return fresh credentials and the token that asked for them."""
-        grip = self.tokens.get(vault)
+        grip = self.tokens.get(vault, early=self.early)
         self._refuse_in_vain(grip, entry)
         try:
             try:
@@ -354,7 +355,7 @@ class _Flight:
             except PermissionDeniedError:
                 if not grip.from_cache or self.tokens.stays(vault, grip.token):
                     raise
-                grip = self.tokens.get(vault)
+                grip = self.tokens.get(vault, early=self.early)
                 credentials = self._read_with(vault, grip.token, entry)
         except (ConfigurationError, PermissionDeniedError):
             self.tokens.tidy(vault, grip)

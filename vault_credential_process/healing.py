@@ -7,8 +7,12 @@ and the request is sent again.
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from vault_credential_process.keeper import Keeper
 
 if TYPE_CHECKING:
     import botocore.session
@@ -31,11 +35,35 @@ REFUSED = frozenset(
 _MARK = "vault_credential_process"
 
 
-def register(session: botocore.session.Session) -> None:
-    """Let the clients that a session makes from now on heal."""
-    handlers: dict[str, Any] = {"before-sign": _remember, "needs-retry": _retry}
+def retry(response: Any, request_dict: Any, operation: Any, **_: Any) -> float | None:
+    """Return 0, to try again at once, where there are other keys now that may do better."""
+    refused = refused_by(response, request_dict, operation)
+    if refused is None:
+        return None
+    keeper, access_key = refused
+    return 0.0 if keeper.heal(access_key) else None
+
+
+def register(session: botocore.session.Session, retry: Callable[..., Any] = retry) -> None:
+    """Let the clients that a session makes from now on heal; ``retry`` may be a twin of ours for other clients."""
+    handlers: dict[str, Any] = {"before-sign": _remember, "needs-retry": retry}
     for event, handler in handlers.items():
         session.register(event, handler, unique_id=f"{_MARK}-{event}")
+
+
+def refused_by(response: Any, request_dict: Any, operation: Any) -> tuple[Keeper, str] | None:
+    """Return which key of ours AWS refused, with its keeper, where the request can be sent again; once for each."""
+    noted = request_dict.get("context", {}).get(_MARK)
+    if response is None or not noted or noted.get("healed"):
+        return None
+    code = str(response[1].get("Error", {}).get("Code", ""))
+    # An answer to HEAD has no body and so no code: S3's 400 there is that of keys that have ended.
+    is_bare = code == "400" and operation.http.get("method") == "HEAD"
+    if (code not in REFUSED and not is_bare) or not _can_be_sent_again(request_dict.get("body")):
+        return None
+    noted["healed"] = True
+    logger.debug("%s: %s; other keys are looked for", operation.name, code)
+    return noted["keeper"], noted["access_key"]
 
 
 def _remember(request: Any, request_signer: Any, **_: Any) -> None:
@@ -46,26 +74,13 @@ def _remember(request: Any, request_signer: Any, **_: Any) -> None:
         request.context.setdefault(_MARK, {}).update(keeper=keeper, access_key=held.access_key)
 
 
-def _retry(response: Any, request_dict: Any, operation: Any, **_: Any) -> float | None:
-    """Return 0, to try again at once, where other keys may do better; once for each request."""
-    noted = request_dict.get("context", {}).get(_MARK)
-    if response is None or not noted or noted.get("healed"):
-        return None
-    code = str(response[1].get("Error", {}).get("Code", ""))
-    # An answer to HEAD has no body and so no code: S3's 400 there is that of keys that have ended.
-    is_bare = code == "400" and operation.http.get("method") == "HEAD"
-    if (code not in REFUSED and not is_bare) or not _can_be_sent_again(request_dict.get("body")):
-        return None
-    noted["healed"] = True
-    if not noted["keeper"].heal(noted["access_key"]):
-        return None
-    logger.debug("%s: %s; sent again with other keys", operation.name, code)
-    return 0.0
-
-
 def _can_be_sent_again(body: Any) -> bool:
     """Tell whether the body of a request can be read a second time."""
     if not hasattr(body, "read"):
         return True
-    seekable = getattr(body, "seekable", None)
-    return bool(seekable()) if seekable is not None else hasattr(body, "seek")
+    # botocore's wrapper for checksums can be rewound if what it wraps can, which nobody waits for.
+    raw = getattr(body, "_raw", body)
+    seekable = getattr(raw, "seekable", None)
+    if inspect.iscoroutinefunction(seekable) or inspect.iscoroutinefunction(getattr(raw, "seek", None)):
+        return False
+    return bool(seekable()) if seekable is not None else hasattr(raw, "seek")

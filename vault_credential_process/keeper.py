@@ -68,7 +68,8 @@ class Health:
     ``seconds_left`` is negative once the pair has ended and ``None`` while there is none. ``error`` is the last
     failure, while it lasts. ``fetches`` counts the times that a pair was asked for, ``refreshes`` those that brought a
     new one, ``failures`` those that failed. ``hits`` counts the calls for credentials, approximately where threads
-    race, ``waits`` those of them that found no valid pair, and ``lease_ends`` the pairs that ended unreplaced.
+    race, ``waits`` those of them that found no valid pair, and ``lease_ends`` the pairs that ended unreplaced. Tasks of
+    an event loop that wait together are one call.
     """
 
     authenticated: bool
@@ -183,6 +184,24 @@ class Keeper:
             return held.frozen
         return self._attend(held)
 
+    def ready(self) -> ReadOnlyCredentials | None:
+        """Return the pair if it lives and its time has not come, else ``None``. It never waits, nor do the next two."""
+        held = self._held
+        if held is not None and self._clock() < held.refresh_at and uptime() < held.calm_until:
+            self._hits += 1
+            return held.frozen
+        return None
+
+    def living(self) -> Held | None:
+        """Return the pair if it lives, whether or not its time has come."""
+        held = self._held
+        return None if held is None or self._left(held) <= 0 else held
+
+    def is_neglected(self) -> bool:
+        """Tell whether the time of the pair has come and it takes a call of :meth:`frozen` to have it replaced."""
+        held = self._held
+        return held is not None and self._is_neglected(held)
+
     def held(self) -> AWSCredentials:
         """Return the same pair with what is known of its life.
 
@@ -242,7 +261,7 @@ class Keeper:
         return current is not None and current.frozen.access_key != access_key
 
     def give_back(self) -> None:
-        """End the Vault token, and IAM users with it, where ``vault_aws_revoke_on_exit`` wants that, unless it is shared.
+        """End the Vault token, and IAM users with it, where ``vault_aws_revoke_on_exit`` wants it, unless it is shared.
 
         STS credentials cannot be ended by anyone. A failure is logged: the token ends by itself.
         """
@@ -285,11 +304,12 @@ class Keeper:
         """Return the pair although its time has come: refreshed by the thread, by this call, or not at all."""
         if held is None or self._left(held) <= 0:
             return self._wait()
-        if self._in_background:
-            if not (self._scheduled and background.running) or (self._is_late(held) and uptime() < self._due):
-                self._due = min(self._due, uptime()) if self._is_late(held) else self._due
-                self._schedule()
-        elif (uptime() >= self._due or self._is_late(held)) and self._lock.acquire(blocking=False):
+        if not self._is_neglected(held):
+            pass
+        elif self._in_background:
+            self._due = min(self._due, uptime()) if self._is_late(held) else self._due
+            self._schedule()
+        elif self._lock.acquire(blocking=False):
             # Without the thread one caller refreshes, and the others go on with what there is.
             try:
                 if self._held is held:
@@ -408,6 +428,13 @@ class Keeper:
                 hook(self, self.health())
             except Exception:
                 logger.exception("a hook of on_refresh failed")
+
+    def _is_neglected(self, held: Held) -> bool:
+        """Tell whether a pair whose time has come is in nobody's hands."""
+        late, due = self._is_late(held), uptime() >= self._due
+        if self._in_background:
+            return not (self._scheduled and background.running) or (late and not due)
+        return late or due
 
     def _is_late(self, held: Held) -> bool:
         """Tell whether the moment of a pair has come and nobody has tried to replace it: after a jump of the clock."""

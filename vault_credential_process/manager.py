@@ -15,11 +15,12 @@ import hvac.adapters
 import hvac.exceptions
 
 from vault_credential_process import auth, healing
+from vault_credential_process.chain import METHOD, fetcher_of
 from vault_credential_process.errors import AuthenticationError
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Health, keeper_of
 from vault_credential_process.profiles import find_profile
-from vault_credential_process.provider import METHOD, VaultCredentials, fetcher_of
+from vault_credential_process.provider import VaultCredentials
 from vault_credential_process.vault import connected_client
 
 if TYPE_CHECKING:

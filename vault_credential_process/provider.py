@@ -7,11 +7,12 @@ so one profile serves both: this provider where it is installed, the ``credentia
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
-import os
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore
@@ -19,23 +20,20 @@ import botocore.credentials
 import botocore.exceptions
 import botocore.session
 
-from vault_credential_process import auth, cache, healing
+from vault_credential_process import healing
+from vault_credential_process.chain import METHOD, as_botocore, claimed, fetcher_of
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import keeper_of
-from vault_credential_process.profiles import Profile
+
+if TYPE_CHECKING:
+    import aiobotocore.session
 
 # A program that sets up no logging must not find our warnings on its stderr.
 logging.getLogger("vault_credential_process").addHandler(logging.NullHandler())
 
 _registration = threading.Lock()
-
-METHOD = "vault"
-"""The name under which botocore's chain knows the provider, and ``credentials.method`` of what it yields."""
-
-_OF_OTHERS = frozenset({"credential_process", "aws_access_key_id"})
-"""Keys of a profile that get credentials elsewhere, and come after us in botocore's chain."""
 
 
 class VaultCredentials(botocore.credentials.RefreshableCredentials):
@@ -85,20 +83,6 @@ class VaultCredentials(botocore.credentials.RefreshableCredentials):
         self.get_frozen_credentials()
 
 
-def fetcher_of(config: Config) -> Fetcher:
-    """Return a fetcher for a program: what it keeps lies in the memory of the process, unless another cache is named.
-
-    :raises ConfigurationError: when no role is configured, or the named cache cannot be used.
-    """
-    named = config.vault_aws_cache
-    return Fetcher(config, cache=cache.choose(named, os.environ) if named and named != "memory" else cache.of_process())
-
-
-def as_botocore(error: VaultCredentialError) -> botocore.exceptions.CredentialRetrievalError:
-    """Return the error as programs that catch ``BotoCoreError`` expect it."""
-    return botocore.exceptions.CredentialRetrievalError(provider=METHOD, error_msg=str(error))
-
-
 class VaultProvider(botocore.credentials.CredentialProvider):
     """A credential provider for botocore's chain.
 
@@ -132,22 +116,15 @@ class VaultProvider(botocore.credentials.CredentialProvider):
             raise as_botocore(error) from error
 
     def _config(self) -> Config | None:
-        named = self._profile_name or self.session.get_config_variable("profile")
-        name = named or "default"
-        keys = self.session.full_config.get("profiles", {}).get(name)
-        in_profile = keys is not None and "vault_aws_role" in keys
-        exported = not named and bool(os.environ.get("BAO_AWS_ROLE") or os.environ.get("VAULT_AWS_ROLE"))
-        elsewhere = keys is not None and not _OF_OTHERS.isdisjoint(keys)
-        if not (in_profile or self._settings.get("vault_aws_role") or (exported and not elsewhere)):
-            return None
-        profile = Profile(name, keys) if keys is not None else None
-        return auth.configure(self._settings, os.environ, profile)
+        configure = claimed(self.session, self._profile_name, self._settings)
+        return None if configure is None else configure()
 
 
 def install() -> None:
     """Make every botocore session that is created from now on use Vault for profiles that have ``vault_aws_role``.
 
-    boto3's default session is one of them. Calling it again changes nothing; :func:`uninstall` undoes it.
+    boto3's default session is one of them, and aiobotocore's are too. Calling it again changes nothing;
+    :func:`uninstall` undoes it.
 
     :raises ConfigurationError: when this botocore is too old, or has changed where it must not.
     """
@@ -175,12 +152,14 @@ def install_into(session: botocore.session.Session, **settings: Any) -> None:
     boto3 names the profile only after botocore made the session, so the chain is built when it is first asked for.
     """
     original, register = _check_session(session)
+    provider, retry = _faces_for(session)
+    make = functools.partial(provider, session, **settings)
 
     def resolver() -> botocore.credentials.CredentialResolver:
-        return _with_vault(original(), session, settings)
+        return _with_vault(original(), session, make)
 
     register("credential_provider", resolver)
-    healing.register(session)
+    healing.register(session, retry)
 
 
 def boto3_session(
@@ -195,6 +174,37 @@ def boto3_session(
     session = botocore.session.Session(profile=profile_name)
     install_into(session, **settings)
     return boto3.session.Session(botocore_session=session, region_name=region_name)
+
+
+def aio_session(
+    profile_name: str | None = None, region_name: str | None = None, **settings: Any
+) -> aiobotocore.session.AioSession:
+    """Return an ``aiobotocore.session.AioSession`` whose credentials come from Vault and refresh themselves.
+
+    The rest is as with :func:`boto3_session`. Nothing that it does for credentials holds up the event loop.
+
+    :raises ImportError: when aiobotocore is not installed.
+    """
+    import aiobotocore.session
+
+    session = aiobotocore.session.AioSession(profile=profile_name)
+    install_into(session, **settings)
+    if region_name is not None:
+        session.set_config_variable("region", region_name)
+    return session
+
+
+def _faces_for(session: botocore.session.Session) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return what makes the provider of a session, and what has its clients try again.
+
+    aiobotocore is not loaded for it: where nobody has, the session is not one of its kind.
+    """
+    theirs = getattr(sys.modules.get("aiobotocore.session"), "AioSession", None)
+    if theirs is None or not isinstance(session, theirs):
+        return VaultProvider, healing.retry
+    from vault_credential_process import aio
+
+    return aio.AioVaultProvider, aio.retry
 
 
 def _check_session(session: botocore.session.Session) -> tuple[Callable[[], Any], Callable[[str, Any], None]]:
@@ -215,16 +225,16 @@ def _check_session(session: botocore.session.Session) -> tuple[Callable[[], Any]
 
 
 def _with_vault(
-    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, settings: dict[str, Any]
+    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, make: Callable[..., Any]
 ) -> botocore.credentials.CredentialResolver:
-    """Put the provider before botocore's process provider, in the chain and in that of source profiles."""
-    chain.insert_before("custom-process", VaultProvider(session, **settings))
-    _serve_source_profiles(chain, session, settings)
+    """Put a provider before botocore's process provider, in the chain and in that of source profiles."""
+    chain.insert_before("custom-process", make())
+    _serve_source_profiles(chain, session, make)
     return chain
 
 
 def _serve_source_profiles(
-    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, settings: dict[str, Any]
+    chain: botocore.credentials.CredentialResolver, session: botocore.session.Session, make: Callable[..., Any]
 ) -> None:
     """Let ``source_profile`` name a profile of ours; the session's settings hold for it.
 
@@ -241,7 +251,7 @@ def _serve_source_profiles(
         found = list(original(profile_name, disable_env_vars=disable_env_vars))
         if "vault_aws_role" in session.full_config.get("profiles", {}).get(profile_name, {}):
             place = next((i for i, p in enumerate(found) if p.METHOD == "custom-process"), len(found))
-            found.insert(place, VaultProvider(session, profile_name=profile_name, **settings))
+            found.insert(place, make(profile_name=profile_name))
         return found
 
     builder.providers = providers

@@ -57,9 +57,13 @@ class Tokens:
         self.key = token_key(cache.place, config, self.identity)
         self.credentials_key = credentials_key(cache.place, config, self.identity)
         self.keeps = True
+        self._new: str | None = None
 
-    def get(self, vault: Vault) -> Grip:
+    def get(self, vault: Vault, *, early: float = 0.0) -> Grip:
         """Return a live token: the kept one, renewed where it nears its end, else a new one.
+
+        ``early`` are seconds before the moment of the rule at which it is renewed all the same: as many as for the
+        credentials, for those of an IAM user end with it.
 
         :raises VaultCredentialError: when the login fails and no kept token is alive.
         """
@@ -68,9 +72,9 @@ class Tokens:
             if spare is not None and not mine:
                 return Grip(spare, from_cache=True, kept=True)
             kept = self.kept()
-            held = self._still_good(vault, kept) if kept else None
+            held = self._still_good(vault, kept, early) if kept else None
             if held is not None:
-                return Grip(held, from_cache=True, kept=True)
+                return Grip(held, from_cache=held.value != self._new, kept=True)
             alive = self._alive()
             if alive is not None and self._rests():
                 logger.debug("the last login was refused; going on with the kept token")
@@ -115,6 +119,7 @@ class Tokens:
 
     def _log_in(self, vault: Vault, *, uses: int = 1) -> Grip:
         token = auth.login(self.method, vault)
+        self._new = token.value
         if self.method.identity() != self.identity:
             # A secret was replaced meanwhile, and nobody can tell whose answer this is: it serves this call alone.
             logger.debug("the identity changed during the call; nothing is kept")
@@ -125,7 +130,7 @@ class Tokens:
         """Return what is kept, whatever its state."""
         return TokenEntry.load(self.cache.get(self.key), self.clock())
 
-    def _still_good(self, vault: Vault, kept: TokenEntry) -> VaultToken | None:
+    def _still_good(self, vault: Vault, kept: TokenEntry, early: float) -> VaultToken | None:
         token = kept.token
         left = token.seconds_left(self.clock())
         if token.uses_left is not None:
@@ -135,7 +140,7 @@ class Tokens:
             raise AuthenticationError(
                 f"{self.config.vault_addr}: vault_token_ttl has passed since the token was first used; get a new one"
             )
-        if not token.looked_up or kept.life is None or left >= refresh_margin(kept.life):
+        if not token.looked_up or kept.life is None or left >= refresh_margin(kept.life) + early:
             return token
         if left <= 0 or token.external or not token.renewable:
             return None

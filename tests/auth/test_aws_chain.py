@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -213,9 +214,7 @@ class TestSource:
             "SecretAccessKey": keys["AWS_SECRET_ACCESS_KEY"],
         }
         helper = files / "helper"
-        helper.write_text(
-            f"#!/bin/sh\nenv > {files}/told\nread -r x && echo input >> {files}/told\necho '{json.dumps(printed)}'\n"
-        )
+        helper.write_text(f"#!/bin/sh\nenv > {files}/told\necho '{json.dumps(printed)}'\n")
         helper.chmod(0o755)
         config = f"[profile base]\ncredential_process = {helper}\n"
         if link:
@@ -228,7 +227,22 @@ class TestSource:
         assert ("assumed-role" in arn) is link
         assert "AWS_PROFILE" not in told
         assert "VAULT_AWS_IAM_NESTED=1" in told
-        assert "input" not in told
+
+    def test_helper_has_no_input(self, scripted: ScriptedServer, files: pathlib.Path) -> None:
+        """What lies on our stdin is nobody's to read: a helper that asks finds the end."""
+        helper = files / "helper"
+        helper.write_text(f"#!/bin/sh\nread -r word && echo $word > {files}/typed\nexit 1\n")
+        helper.chmod(0o755)
+        (files / "config").write_text(
+            f"[profile base]\ncredential_process = {helper}\n[profile webapp]\nvault_addr = {scripted.address}\n"
+            "vault_auth_method = aws-iam\nvault_aws_iam_profile = base\nvault_aws_role = webapp\n"
+        )
+        done = subprocess.run(
+            [*OURS.split(), "webapp"], input="typed\n", capture_output=True, text=True, timeout=60, check=False
+        )
+
+        assert done.returncode == 3, done.stderr
+        assert not (files / "typed").exists()
 
     def test_program_with_our_provider_logs_in_once(
         self,

@@ -8,6 +8,8 @@ import pathlib
 import stat
 import tempfile
 import threading
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -23,7 +25,7 @@ from vault_credential_process.errors import AuthenticationError, ConfigurationEr
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.profiles import Profile
 from vault_credential_process.testing.auth import AuthMethodContract
-from vault_credential_process.testing.scripted import Reply, ScriptedServer, replay, reply, reset, silence
+from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, replay, reply, reset, silence
 from vault_credential_process.vault import Vault
 
 from ..bench import READ
@@ -170,6 +172,47 @@ class TestWhatIsSent:
         assert instance.requests != []
 
 
+class Slow(CacheBackend):
+    """Another cache over the wire of a slow host."""
+
+    name: ClassVar[str] = "slow"
+    summary: ClassVar[str] = "slow"
+    shared: ClassVar[bool] = True
+
+    def __init__(self, behind: CacheBackend) -> None:
+        self.place, self.reason, self._behind = behind.place, "slow", behind
+
+    @classmethod
+    def open(cls, environ: Mapping[str, str]) -> Slow:
+        return cls(cache.choose("runtime", environ))
+
+    def get(self, key: str) -> bytes | None:
+        found = self._behind.get(key)
+        time.sleep(0.05)
+        return found
+
+    def set(self, key: str, value: bytes) -> bool:
+        return self._behind.set(key, value)
+
+    def delete(self, key: str) -> None:
+        self._behind.delete(key)
+
+    def keys(self) -> Iterable[str]:
+        return self._behind.keys()
+
+
+def all_at_once(number: int, text: str) -> Reply:
+    """Answer nobody before so many have asked."""
+    together = threading.Barrier(number, timeout=20)
+
+    def answer(connection: Any, request: Request) -> None:
+        del request
+        together.wait()
+        connection.sendall(reply(200, text.encode()))
+
+    return answer
+
+
 class TestNonce:
     """Vault binds the first nonce to the instance, so it is kept before it is sent, or nothing is sent."""
 
@@ -192,11 +235,11 @@ class TestNonce:
     ) -> None:
         """Profiles with different roles hold different locks; their first logins have one nonce all the same."""
         scripted.on("POST", LOGIN, ACCEPTED)
-        start = threading.Barrier(8)
+        instance.answers["pkcs7"] = all_at_once(8, instance.shown("pkcs7"))
+        slow = Slow(shared)
 
         def begin(number: int) -> None:
-            start.wait()
-            log_in(scripted, kept=shared, vault_auth_role=f"role-{number}")
+            log_in(scripted, kept=slow, vault_auth_role=f"role-{number}")
 
         threads = [threading.Thread(target=begin, args=(number,)) for number in range(8)]
         for thread in threads:
@@ -277,10 +320,9 @@ class TestNonce:
     def test_file_is_made_once(self, scripted: ScriptedServer, instance: Instance, nonce_file: pathlib.Path) -> None:
         """Of many that make it together, whoever is first decides."""
         scripted.on("POST", LOGIN, ACCEPTED)
-        start = threading.Barrier(8)
+        instance.answers["pkcs7"] = all_at_once(8, instance.shown("pkcs7"))
 
         def begin() -> None:
-            start.wait()
             log_in(scripted, vault_aws_ec2_nonce_file=str(nonce_file))
 
         threads = [threading.Thread(target=begin) for _ in range(8)]
@@ -560,6 +602,23 @@ class TestRefused:
             log_in(scripted, vault_aws_ec2_nonce_file=str(nonce_file))
 
         assert str(caught.value) == f"{scripted.address}/v1/auth/aws/login: login refused: {said}; {remedy}"
+        assert instance.requests != []
+
+    @pytest.mark.parametrize("proof", ["pkcs7", "identity"])
+    def test_proof_is_not_repeated(
+        self, scripted: ScriptedServer, instance: Instance, nonce_file: pathlib.Path, proof: str
+    ) -> None:
+        """A signed document logs in for ever, with the nonce: neither is shown, whatever the server says."""
+        name = "signature" if proof == "identity" else "pkcs7"
+        instance.answers[name] = reply(200, b"Y2FuYXJ5LXNpZ25h\ndHVyZQ==\n")
+        write_private(nonce_file, NONCE)
+        said = f"strange: Y2FuYXJ5LXNpZ25hdHVyZQ== and {NONCE}"
+        scripted.on("POST", LOGIN, reply(400, {"errors": [said]}))
+
+        with pytest.raises(
+            AuthenticationError, match=r"login refused: strange: \*\*\* and \*\*\*; check vault_auth_role"
+        ):
+            log_in(scripted, vault_aws_ec2_proof=proof, vault_aws_ec2_nonce_file=str(nonce_file))
         assert instance.requests != []
 
     def test_odd_instance_id_is_not_repeated(

@@ -553,6 +553,11 @@ REFUSALS: dict[str, tuple[int, str, int, str]] = {
         500, 'oidc: expected audience "api://vault" got ["https://management.azure.com/"]', 3,
         "; vault_azure_resource must be what resource in the mount's config is",
     ),
+    "audience, as a wrong request": (
+        400, 'oidc: expected audience "api://vault" got ["https://management.azure.com/"]', 3,
+        "; vault_azure_resource must be what resource in the mount's config is",
+    ),
+    "words of a gateway": (502, "location not authorized", 5, "HTTP 502: location not authorized; see Vault's log"),
     "tenant": (
         500, 'oidc: id token issued by a different provider, expected "https://sts.windows.net/1/" got "x"', 3,
         "; the identity is of another tenant than tenant_id in the mount's config",

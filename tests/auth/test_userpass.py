@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 import requests
 
-from vault_credential_process.auth import AuthMethod
+from vault_credential_process.auth.password import PasswordMethod
 from vault_credential_process.auth.userpass import Userpass
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.demo.server import DIRECTLY
@@ -24,7 +24,7 @@ RIGHT = "correct-horse"
 class TestContract(PasswordContract):
     """The contract of every method, and of those with a password."""
 
-    method: ClassVar[type[AuthMethod]] = Userpass
+    method: ClassVar[type[PasswordMethod]] = Userpass
     wrong: ClassVar[str] = "invalid username or password"
 
 
@@ -49,8 +49,7 @@ def test_profile_of_the_page_logs_in(run: Run, users: Laboratory, clean_environm
             {},
             {"VAULT_PASSWORD": "wrong"},
             3,
-            "refused: invalid username or password; check vault_username (from vault_username in [profile webapp]) and "
-            "the password (from VAULT_PASSWORD)\n",
+            "refused: invalid username or password; check vault_username (from vault_username in [profile webapp]) and",
         ),
         ({}, {}, 3, "nobody is logged in; run: vault-credential-process login --profile webapp\n"),
         ({"vault_username": "nobody"}, {"VAULT_PASSWORD": RIGHT}, 3, "refused: invalid username or password; check"),
@@ -87,8 +86,9 @@ def test_locked_user(run: Run, users: Laboratory, clean_environment: pathlib.Pat
     server = users.server
     server.call("POST", "auth/userpass/users/locked", {"password": RIGHT, "token_policies": "webapp"})
     address = f"{server.address}/v1/auth/userpass/login/locked"
-    statuses = [requests.post(address, json={"password": "wrong"}, proxies=DIRECTLY).status_code for _ in range(6)]
-    assert statuses == [400] * 5 + [403]
+    for status in (400, 400, 400, 400, 400, 403):
+        answer = requests.post(address, json={"password": "wrong"}, timeout=30, proxies=DIRECTLY)
+        assert answer.status_code == status
 
     keys = {**Page("userpass").profile(), "vault_username": "locked"}
     done = get(run, users, keys, clean_environment, VAULT_PASSWORD=RIGHT)

@@ -39,9 +39,6 @@ _CALLERS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 _OURS = re.compile(r"(?:^|[\s/\\\"'])vault[-_]credential[-_]process(?:\.exe)?(?:$|[\s\"'])")
 """A ``credential_process`` line that runs us, by the command or by ``python -m``."""
 
-_WITHOUT_FILES = frozenset({"env", "assume-role-with-web-identity", "container-role", "iam-role"})
-"""What is left of botocore's chain where its files lead back to us."""
-
 _SHARE = 0.8
 """What part of the time that is left the chain may take: the login comes after it."""
 
@@ -174,8 +171,6 @@ class _Chain:
         """Return the chain as botocore builds it: not by the session, into which ``install()`` may have put us."""
         region = session.get_config_variable("region") or self._config.aws_region or "us-east-1"
         resolver = botocore.credentials.create_credential_resolver(session, region_name=region)
-        if self._files_lead_back:
-            resolver.providers = [p for p in resolver.providers if p.METHOD in _WITHOUT_FILES]
         session.register_component("credential_provider", resolver)
         _run_with(resolver, self._start)
         return resolver
@@ -240,7 +235,7 @@ class _Helper(subprocess.Popen[bytes]):
 
 
 def _session(named: str | None, *, with_files: bool = True) -> botocore.session.Session:
-    """Return a session that knows nothing of the profile of our caller, or of any file."""
+    """Return a session that knows nothing of our caller's profile, nor of AWS's files where they lead back to us."""
     variables: dict[str, Any] = {"profile": (None, None, None, None)}
     if not with_files:
         variables["config_file"] = variables["credentials_file"] = (None, None, os.devnull, None)

@@ -177,7 +177,7 @@ class AWSEC2(AWSMethod):
             if kept is not None:
                 return kept
             made = secrets.token_urlsafe(32)
-            if not keepsakes.keep(vault, self, made, what="nonce") or keepsakes.recall(vault, self) != made:
+            if not keepsakes.keep(vault, self, made, what="nonce"):
                 raise self._nowhere_to_keep(f"the {cache.name} cache does not keep it")
             return made
 

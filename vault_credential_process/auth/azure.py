@@ -228,7 +228,7 @@ class Azure(BearerMethod):
             refusal = error.refusal
             said = " ".join(refusal.errors or ())
             advice = next((told for words, told in _VERDICTS.items() if words in said), None)
-            if refusal.status == 500 and advice is not None:
+            if refusal.status in (400, 500) and advice is not None:
                 raise AuthenticationError(
                     f"{refusal.where}: login refused: {refusal.text}; {advice or remedy}"
                 ) from None

@@ -14,7 +14,7 @@ from vault_credential_process.expiry import Deadline
 from vault_credential_process.fetcher import Fetcher, lives
 
 PATIENCE = 120.0
-"""Seconds that a person has at least, at the terminal and in the browser together."""
+"""Seconds that a person has, at the terminal and in the browser together; Vault has its own beside them."""
 
 
 def add_options(to: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"vault_aws_cache: {backend.name} keeps nothing for the next call ({backend.reason}), so the login would "
             "be lost; name a cache that does: runtime or keyring"
         )
-    deadline = Deadline(max(PATIENCE, config.vault_aws_timeout))
+    deadline = Deadline(PATIENCE + config.vault_aws_timeout)
     person = Terminal(deadline, browser=not arguments.no_browser)
     kept = Fetcher(config, cache=backend, needs_role=False).log_in(person, deadline)
     policies = ", ".join(kept.token.policies) or "none"

@@ -31,9 +31,9 @@ _OPEN = """
 import os, sys, webbrowser
 browser = webbrowser.get()
 name = os.path.basename(browser.name)
-sys.exit(name in {"www-browser", "links", "links2", "elinks", "lynx", "w3m"} or not browser.open(sys.argv[1]))
+sys.exit(name in {"www-browser", "links", "links2", "elinks", "lynx", "w3m"} or not browser.open(input()))
 """
-"""Opens an address, by a process without a terminal and without our streams; never in a browser that wants them."""
+"""Opens the address on stdin, in a process without a terminal and our streams; never in a browser that wants them."""
 
 
 class Terminal:
@@ -76,12 +76,15 @@ class Terminal:
             return False
         try:
             started = subprocess.Popen(
-                [sys.executable, "-I", "-c", _OPEN, address],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", "-c", _OPEN],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            if started.stdin is not None:
+                with started.stdin as pipe:
+                    pipe.write(address.encode() + b"\n")
         except OSError:
             return False
         codes: list[int] = []
