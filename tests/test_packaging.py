@@ -125,11 +125,15 @@ class TestPublicNames:
     def test_names_are_these(self) -> None:
         """The public names are pinned: a new one is a decision, and one that goes breaks somebody."""
         assert vault_credential_process.__all__ == [
+            "Health",
             "VaultAWSCredentialManager",
             "VaultCredentialError",
             "VaultProvider",
+            "aio_session",
             "boto3_session",
             "install",
+            "keepers",
+            "on_refresh",
             "uninstall",
         ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vault_credential_process import auth, fetcher, probe
+from vault_credential_process import auth, flight, probe
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.errors import DeadlineError, SealedError, VaultCredentialError
@@ -170,7 +170,7 @@ def test_dead_token_and_a_sealed_server(bench: Bench) -> None:
 
 def test_dead_token_found_by_the_read(bench: Bench, second: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pair whose token is found dead by the read itself is not served while the new one is being proven."""
-    monkeypatch.setattr(fetcher, "GLIMPSE", 0.05)
+    monkeypatch.setattr(flight, "GLIMPSE", 0.05)
     ledger = Ledger(bench, lease=900)
     thing = bench.fetcher(environ={"AWS_ENDPOINT_URL": second.address}, vault_role_id="role", vault_aws_probe="0.2")
     second.otherwise = reply(200, "<Account>123456789012</Account>")
@@ -186,7 +186,7 @@ def test_new_pair_replaces_one_that_is_pending(
     bench: Bench, second: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While AWS does not know a new IAM user the old pair is served, without another user; then the new one is."""
-    monkeypatch.setattr(fetcher, "GLIMPSE", 0.05)
+    monkeypatch.setattr(flight, "GLIMPSE", 0.05)
     monkeypatch.setattr(probe, "_PAUSE", 0.01)
     ledger = Ledger(bench, ttl=1000, maximum=1000)
     thing = bench.fetcher(environ={"AWS_ENDPOINT_URL": second.address}, vault_role_id="role")
@@ -241,7 +241,7 @@ def test_reason_is_kept_and_cleared(bench: Bench, trouble: str) -> None:
 
 def test_patience(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a valid pair in hand a silent server is given up soon; without one it is waited for until the deadline."""
-    monkeypatch.setattr(fetcher, "PATIENCE", 0.3)
+    monkeypatch.setattr(flight, "PATIENCE", 0.3)
     Ledger(bench)
     thing = bench.fetcher(**PROBE_OFF, vault_aws_timeout="1.5")
     first = at(bench, 0, thing)

@@ -12,7 +12,7 @@ from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
 from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError
-from vault_credential_process.expiry import refresh_margin
+from vault_credential_process.expiry import format_timestamp, refresh_margin
 from vault_credential_process.models import Clock, VaultToken
 from vault_credential_process.refusals import RefusedError
 from vault_credential_process.vault import Vault
@@ -285,3 +285,10 @@ class Tokens:
                 done = "the Vault token had ended already, and every IAM user with it"
         self._bury(kept.token)
         return done
+
+
+def lives(token: VaultToken) -> str:
+    """Return how long a token lives, in words."""
+    if token.expiry is None:
+        return "does not end" if token.expiry_known else "lives for nobody knows how long"
+    return f"lives until {format_timestamp(token.expiry)}"

@@ -11,7 +11,8 @@ from vault_credential_process.cli import parser
 from vault_credential_process.cli.terminal import Terminal
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import Deadline
-from vault_credential_process.fetcher import Fetcher, lives
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.tokens import lives
 
 PATIENCE = 120.0
 """Seconds that a person has, at the terminal and in the browser together; Vault has its own beside them."""

@@ -9,7 +9,8 @@ import sys
 from vault_credential_process import cache
 from vault_credential_process.cli import parser
 from vault_credential_process.errors import VaultCredentialError, failure_of
-from vault_credential_process.fetcher import Fetcher, lives
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.tokens import lives
 
 
 def add_options(to: argparse.ArgumentParser) -> None:

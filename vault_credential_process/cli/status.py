@@ -12,7 +12,8 @@ from typing import Any
 from vault_credential_process import cache
 from vault_credential_process.cli import parser
 from vault_credential_process.cli.cache import described, of_login
-from vault_credential_process.fetcher import Fetcher, lives
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.tokens import lives
 
 
 def add_options(to: argparse.ArgumentParser) -> None:
