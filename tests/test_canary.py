@@ -244,9 +244,9 @@ def test_what_a_program_holds_is_silent(
 
 
 def modules() -> Iterator[types.ModuleType]:
-    """Yield every module of the package that can be imported without running a program."""
+    """Yield every module of the package that can be imported without running a program, or aiobotocore."""
     for module in pkgutil.walk_packages(vault_credential_process.__path__, "vault_credential_process."):
-        if not module.name.endswith("__main__") and ".programs." not in module.name:
+        if not module.name.endswith(("__main__", ".aio")) and ".programs." not in module.name:
             yield importlib.import_module(module.name)
 
 

@@ -19,6 +19,7 @@ LAYERS = {
     "mfa": 2, "requester": 2, "sts": 2, "vault": 2, "auth": 2, "cache": 2,
     "probe": 3, "tokens": 3, "flight": 3, "fetcher": 3,
     "process": 4, "background": 4, "keeper": 4, "healing": 4, "chain": 4, "aio": 4, "provider": 4, "manager": 4,
+    "autoload": 4, "awscli": 4,
     "cli": 5, "demo": 5, "__main__": 5, "testing": 5,
 }  # fmt: skip
 ORDER_WITHIN = {
@@ -28,6 +29,7 @@ ORDER_WITHIN = {
     "mfa": 2, "requester": 2, "sts": 0, "cache": 3, "vault": 3, "auth": 4,
     "probe": 0, "tokens": 0, "flight": 1, "fetcher": 2,
     "process": 0, "background": 0, "keeper": 1, "healing": 1, "chain": 1, "aio": 2, "provider": 3, "manager": 4,
+    "autoload": 4, "awscli": 5,
 }  # fmt: skip
 """Layers of several storeys: within one, a module imports only what stands below it or beside it in a lower place."""
 

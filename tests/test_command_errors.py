@@ -88,7 +88,7 @@ TABLE = [
     ),
     Broken("unknown namespace", 2, "no such namespace; check vault_namespace", {"vault_namespace": "nosuch"}),
     Broken("unknown auth namespace", 2, "no such namespace; check vault_n", {"vault_auth_namespace": "nosuch"}),
-    Broken("unknown auth method", 2, "no method 'approl'; write auto, approle, ", {"vault_auth_method": "approl"}),
+    Broken("unknown auth method", 2, "no method 'approl'; write auto, agent, approle, ", {"vault_auth_method": "approl"}),
     Broken(
         "wrong port",
         5,
@@ -179,7 +179,7 @@ def test_wrapping_token_in_place_of_the_secret_id(command: Run, tenant: Tenant) 
 
     line = refusal(command("get", "--profile=webapp", AWS_CONFIG_FILE=config, VAULT_SECRET_ID=wrapped), 3)
 
-    assert "may be a wrapping token, which must be unwrapped first (vault unwrap -field=secret_id)" in line
+    assert "if it is a wrapping token, name its file in vault_secret_id_wrapped_file" in line
     assert wrapped not in line
 
 

@@ -178,7 +178,7 @@ class TestWhole:
             assert process.stdout is not None
             assert process.stderr is not None
             for line in process.stdout:
-                if line.startswith("   $ python list_buckets.py"):
+                if re.match(r"   \$ python[0-9.]* list_buckets\.py", line):
                     break
             running = processes_of(temporary)
             process.send_signal(number)

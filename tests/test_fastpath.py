@@ -204,17 +204,18 @@ def test_file_changed_during_the_fetch_is_noticed(host: Host) -> None:
     assert sent == [SECRET_ID.strip(), "another-secret-id"]
 
 
-def test_token_file_that_appears_is_noticed(host: Host, clean_environment: pathlib.Path) -> None:
-    """A file that was looked for and not there is watched too."""
-    environ = {"VAULT_TOKEN": "hvs.CAESICanary", "VAULT_ADDR": host.server.address, "VAULT_AWS_ROLE": "webapp"}
+def test_file_that_appears_is_noticed(host: Host, clean_environment: pathlib.Path) -> None:
+    """A file that was looked for and not there, of a token helper, is watched too."""
+    environ = {"VAULT_ADDR": host.server.address, "VAULT_AWS_ROLE": "webapp"}
     host.config.unlink()
     host.server.on("GET", "auth/token/lookup-self", reply(200, {"data": {"ttl": 3600, "type": "service"}}))
+    (clean_environment / ".vault-token").write_text("hvs.CAESICanary")
     host.get("--auth=auto", **environ)
     (path,) = host.quick
     path.write_bytes(path.read_bytes().replace(REAL.encode(), PLANTED.encode()))
     assert key_in(host.get("--auth=auto", **environ)) == PLANTED
 
-    (clean_environment / ".vault-token").write_text("hvs.CAESIOther")
+    (clean_environment / ".vault").write_text("# no helper\n")
     assert key_in(host.get("--auth=auto", **environ)) == REAL
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
+from botocore.httpchecksum import AwsChunkedWrapper
 
 import vault_credential_process
 from vault_credential_process import healing
@@ -209,7 +210,17 @@ class Old:
 
 
 @pytest.mark.parametrize(
-    ("body", "again"), [(b"x", True), ("x", True), ({}, True), (io.BytesIO(), True), (Pipe(), False), (Old(), False)]
+    ("body", "again"),
+    [
+        (b"x", True),
+        ("x", True),
+        ({}, True),
+        (io.BytesIO(), True),
+        (Pipe(), False),
+        (Old(), False),
+        (AwsChunkedWrapper(io.BytesIO()), True),
+        (AwsChunkedWrapper(Pipe()), False),
+    ],
 )
 def test_body_that_can_be_read_once_is_not_sent_again(body: Any, again: bool) -> None:
     """What cannot be rewound would be sent half."""

@@ -147,15 +147,23 @@ async def together(work: Callable[[], T], *what: object, hand_over: Callable[[Wo
     place = (loop, *what)
     flight = _flights.get(place)
     if flight is None:
+        for stale in [other for other in list(_flights) if other[0].is_closed()]:
+            _flights.pop(stale, None)
         flight = _flights[place] = loop.create_future()
-        try:
-            (hand_over or _thread)(functools.partial(_fly, place, flight, work))
-        except BaseException:
-            del _flights[place]
-            raise
+        # Not before those have had their turn that stand in line with this task: the thread would slow them.
+        loop.call_soon(_begin, hand_over or _thread, place, flight, work)
     await asyncio.wait([flight])
     result: T = flight.result()
     return result
+
+
+def _begin(hand_over: Callable[[Work], None], place: tuple[Any, ...], flight: asyncio.Future[Any], work: Work) -> None:
+    """Have the work done, or tell why it is not."""
+    try:
+        hand_over(functools.partial(_fly, place, flight, work))
+    except RuntimeError as error:
+        _flights.pop(place, None)
+        _fail(flight, error)
 
 
 def _fly(place: tuple[Any, ...], flight: asyncio.Future[Any], work: Work) -> None:

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import botocore
 import botocore.credentials
 import botocore.exceptions
@@ -29,6 +28,7 @@ from vault_credential_process.keeper import keeper_of
 
 if TYPE_CHECKING:
     import aiobotocore.session
+    import boto3
 
 # A program that sets up no logging must not find our warnings on its stderr.
 logging.getLogger("vault_credential_process").addHandler(logging.NullHandler())
@@ -171,6 +171,8 @@ def boto3_session(
 
     :raises botocore.exceptions.ProfileNotFound: when the profile does not exist.
     """
+    import boto3  # the AWS CLI has none, and its v2 a botocore that boto3 does not take
+
     session = botocore.session.Session(profile=profile_name)
     install_into(session, **settings)
     return boto3.session.Session(botocore_session=session, region_name=region_name)

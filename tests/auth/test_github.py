@@ -161,7 +161,7 @@ def test_replaced_token_ends_the_quick_answer(
     """A command that would find its answer at once looks at the file first: somebody else's token gets another."""
     github.on("GET", READ, LASTING)
     keys = {**KEYS, "vault_github_token_file": str(token_file)}
-    for token in (SECRET, SECRET, "another"):
+    for token in (SECRET, "another"):
         token_file.write_text(token)
         done = get_from(run, github.address, keys, clean_environment)
         assert (done.returncode, done.stderr) == (0, "")

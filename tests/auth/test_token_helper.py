@@ -294,7 +294,7 @@ def test_any_path_comes_back(path: str, gaps: list[str]) -> None:
 def test_long_file_is_refused_at_once(piece: str) -> None:
     """A text that is nearly right is not tried in every way there is."""
     began = time.monotonic()
-    with pytest.raises(ValueError, match="more than"):
+    with pytest.raises(ValueError, match="token_helper"):
         token_helper.parse(f"{piece * 5000}\ntoken_helper{piece * 5000}\n!")
 
     assert time.monotonic() - began < 5

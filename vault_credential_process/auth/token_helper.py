@@ -112,6 +112,6 @@ def parse(text: str) -> str | None:
         return value
     found = _HCL.fullmatch(text)
     if found is None:
-        raise ValueError("more than the one key")
+        raise ValueError(KEY)
     literal = found["value"]
     return None if literal is None else str(json.loads(literal))

@@ -24,6 +24,7 @@ COMMANDS = {
     "secret": "keep a secret in the system's keyring, for the settings vault_*_keyring",
     "status": "show what is held for a profile, without asking Vault",
     "cache": "list what is held for all profiles, or forget it",
+    "autoload": "have unmodified boto3 programs of a Python environment use Vault without a subprocess",
     "demo": "show it all on this machine: a real server, unmodified boto3, the aws command",
 }
 """Each command with its one-line help; the module of the same name in this package adds its options and runs it."""

@@ -142,6 +142,7 @@ class LocalAWS:
                 "400 Bad Request" if is_s3 else "403 Forbidden",
                 [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))],
             )
-            return [body]
+            # werkzeug sends what it is given, and a client that reads a body after HEAD is broken by it.
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
         return answer

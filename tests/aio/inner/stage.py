@@ -1,6 +1,6 @@
 """What the tests stand on that run beside aiobotocore: a scripted Vault, an AWS that runs elsewhere, and an ear.
 
-They are run by ``tests/aio/test_aio.py`` in an environment of their own, which has no more than a user's.
+``tests/aio/test_aio.py`` runs them in environments of their own, with this module as a plugin of pytest.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import vault_credential_process
 from vault_credential_process import aio, cache, keeper
 from vault_credential_process.background import background
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.provider import install_into
 from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, reply
 
 LOGIN, READ = "auth/approle/login", "aws/creds/webapp"
@@ -243,7 +244,5 @@ def installed() -> Iterator[None]:
 def sync_keeper(vault: Vault) -> Any:
     """Return the keeper of a session of plain botocore."""
     session = botocore.session.Session()
-    from vault_credential_process.provider import install_into
-
     install_into(session, **vault.settings)
     return session.get_credentials().keeper
