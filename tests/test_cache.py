@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 import stat
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import keyring
@@ -16,11 +19,15 @@ import pytest
 
 from vault_credential_process import cache, fastpath
 from vault_credential_process.cache.base import CacheBackend
+from vault_credential_process.cache.entry import Keepsake
 from vault_credential_process.cache.keyring import Keyring
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.cache.none import NoCache
+from vault_credential_process.cache.place import PASSING
 from vault_credential_process.cache.runtime import STALE, Runtime
 from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.lock import FileLock
 from vault_credential_process.testing.cache import KEY, CacheBackendContract
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tmpfs is Linux's")
@@ -118,14 +125,122 @@ class TestRuntime(CacheBackendContract):
     def test_old_files_are_swept(self, backend: Runtime) -> None:
         """What nobody has written for days goes when something else is kept, locks included; the key stays."""
         directory = pathlib.Path(backend.directory)
-        for name in ("entry-old", "quick-old", "quick-old.lock", "failed-old", "note-old"):
-            (directory / name).write_bytes(b"")
-            os.utime(directory / name, (1, 1))
+        littered(directory, age=STALE + 60)
         os.utime(directory / "key", (1, 1))
         backend.set(KEY, b"new")
 
-        assert {p.name for p in directory.iterdir()} == {"key", f"entry-{KEY}"}
+        assert names(directory) == {"key", f"entry-{KEY}", "keyring-mark"}
         assert STALE > 86400
+
+    def test_what_serves_those_who_wait_goes_after_an_hour(self, backend: Runtime) -> None:
+        """Answers stay for days, locks and word for those who wait for an hour, and not a minute less."""
+        directory = pathlib.Path(backend.directory)
+        littered(directory, age=PASSING - 60)
+        before = names(directory)
+        backend.set(KEY, b"new")
+        young = names(directory)
+        littered(directory, age=PASSING + 60)
+        backend.set(KEY, b"newer")
+
+        assert young == before | {f"entry-{KEY}"}
+        assert names(directory) == {"key", f"entry-{KEY}", "entry-old", "quick-old", "keyring-mark"}
+
+    def test_clear_leaves_the_key_alone(self, backend: Runtime) -> None:
+        """Everything goes, however new, but the random key, what is being written, and what is another backend's."""
+        directory = pathlib.Path(backend.directory)
+        littered(directory, age=0)
+        (directory / "stray").write_bytes(b"")
+        hashed = backend.place.hash("x")
+
+        assert backend.clear() == 1
+        assert names(directory) == {"key", "entry-old.7.7", "keyring-mark"}
+        assert Runtime(str(directory), "again").place.hash("x") == hashed
+
+    @pytest.mark.parametrize("how", ["clear", "sweep"])
+    def test_what_is_waited_for_stays(self, backend: Runtime, how: str) -> None:
+        """A lock that is held stays, with the word for those who wait for it; a waiter gets it when it is freed."""
+        directory = pathlib.Path(backend.directory)
+        littered(directory, age=STALE)
+        got = threading.Event()
+        lock, waiting = FileLock(str(directory / "quick-old.lock")), FileLock(str(directory / "quick-old.lock"))
+        assert lock.try_acquire()
+        waiter = threading.Thread(target=lambda: waiting.acquire(20) and got.set())
+        waiter.start()
+        if how == "clear":
+            backend.clear()
+        else:
+            backend.set(KEY, b"new")
+        kept = names(directory)
+        lock.release()
+        waiter.join()
+
+        assert kept >= {"quick-old.lock", "failed-old", "note-old"}
+        assert "entry-old.lock" not in kept
+        assert got.is_set()
+        waiting.release()
+
+    def test_waiter_survives_a_lock_that_is_cleared_away(self, backend: Runtime) -> None:
+        """Clearing while many queue for one lock lets each have it once, never two at a time."""
+        path = backend.place.path("entry", KEY) + ".lock"
+        inside, most, served = 0, 0, 0
+        guard = threading.Lock()
+
+        def queue() -> None:
+            nonlocal inside, most, served
+            lock = FileLock(path)
+            assert lock.acquire(20)
+            with guard:
+                inside, most, served = inside + 1, max(most, inside + 1), served + 1
+            time.sleep(0.01)
+            with guard:
+                inside -= 1
+            lock.release()
+
+        threads = [threading.Thread(target=queue) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            backend.clear()
+
+        assert (served, most) == (12, 1)
+
+
+def littered(directory: pathlib.Path, *, age: float) -> None:
+    """Write a file of every kind, none of which anybody has written for so many seconds."""
+    then = time.time() - age
+    kinds = ("entry-old", "quick-old", "failed-old", "note-old", "quick-old.lock", "entry-old.lock")
+    for name in (*kinds, "entry-old.7.7", "keyring-mark"):
+        (directory / name).write_bytes(b"")
+        os.utime(directory / name, (then, then))
+
+
+def names(directory: pathlib.Path) -> set[str]:
+    """Return the names of all files."""
+    return {path.name for path in directory.iterdir()}
+
+
+REPLACEABLE = Keepsake("SECRET", "password")
+IRREPLACEABLE = Keepsake("SECRET", "unwrapped Secret ID", irreplaceable=True)
+ENDED = Keepsake("SECRET", "unwrapped Secret ID", expiry=1.0, irreplaceable=True)
+
+
+@pytest.mark.parametrize("name", ["memory", "keyring", pytest.param("runtime", marks=on_linux)])
+def test_clear_spares_what_cannot_be_had_again(
+    name: str, store: InMemoryKeyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays until everything is to be forgotten, and the count is of what was forgotten; what ended is not spared."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "in tests")
+    backend = cache.find(name).open(os.environ)
+    for number, keepsake in enumerate([REPLACEABLE, IRREPLACEABLE, ENDED]):
+        backend.set(f"{number:040}", keepsake.dump())
+    backend.set(KEY, b"no entry")
+    forgotten = backend.clear()
+    left = tuple(backend.keys())
+
+    assert (forgotten, left) == (3, (f"{1:040}",))
+    assert Keepsake.load(backend.get(left[0]), 0) == IRREPLACEABLE
+    assert (backend.clear(), backend.clear(everything=True), tuple(backend.keys())) == (0, 1, ())
+    assert store.items == {}
 
 
 @on_linux
@@ -154,6 +269,28 @@ class TestKeyring(CacheBackendContract):
         seen.append(other.get(KEY))
 
         assert seen == [b"old", b"new"]
+
+    def test_clear_leaves_nothing_in_the_directory(self, backend: Keyring, store: InMemoryKeyring) -> None:
+        """Marks go with their items, locks and word of failures as well."""
+        backend.set(KEY, b"x")
+        backend.place.remember_failure(KEY, ConfigurationError("a failure"))
+        with backend.place.locked(KEY, Deadline(5)):
+            pass
+
+        assert backend.clear() == 1
+        assert (names(pathlib.Path(backend.place.directory)), store.items) == ({"key"}, {})
+
+    def test_clear_keeps_what_a_locked_store_does_not_show(
+        self, backend: Keyring, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A store that fails may hold what cannot be had again: it is not forgotten unless everything is."""
+        backend.set(KEY, IRREPLACEABLE.dump())
+        other = Keyring(backend.place.directory, "another process")
+        with monkeypatch.context() as patch:
+            patch.setattr(InMemoryKeyring, "get_password", InMemoryKeyring.delete_password)
+            keyring.get_keyring().largest = 0  # type: ignore[attr-defined]
+            assert other.clear() == 0
+        assert list(other.keys()) == [KEY]
 
     def test_only_hashes_lie_beside_the_locks(self, backend: Keyring) -> None:
         """The directory of the locks holds no value."""
@@ -240,7 +377,91 @@ class TestRuntimeDirectory:
         with pytest.raises(ConfigurationError, match="keyring cannot be used here"):
             cache.choose("keyring", {})
 
+    @pytest.mark.parametrize("system", ["darwin", "win32"])
+    def test_auto_without_a_store_that_loads_is_no_cache(self, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+        """On macOS and Windows a wrong name of the store costs the cache, and the reason tells it."""
+        monkeypatch.setattr(keyring.core, "_keyring_backend", None)
+        monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "nosuch.B")
+        monkeypatch.setattr(cache.sys, "platform", system)
+        chosen = cache.choose("auto", {})
+
+        assert chosen.name == "none"
+        assert chosen.reason.startswith("no place for keyring: PYTHON_KEYRING_BACKEND: 'nosuch.B' cannot be loaded (")
+
     def test_no_such_backend(self) -> None:
         """A name that nobody knows is answered with those that are known."""
         with pytest.raises(ConfigurationError, match="write auto, runtime, keyring, memory, none"):
             cache.choose("redis", {})
+
+
+PLAIN_FILE = '''
+from keyring.backend import KeyringBackend
+
+
+class PlaintextKeyring(KeyringBackend):
+    priority = 0.5
+
+    def get_password(self, service, username):
+        return None
+
+    set_password = delete_password = lambda *arguments: None
+
+
+class Second(PlaintextKeyring):
+    priority = 0.4
+'''
+OPEN = """
+import os
+from vault_credential_process.cache import choose
+from vault_credential_process.errors import ConfigurationError
+try:
+    print(choose("keyring", os.environ).reason)
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+class TestStoreInAFile:
+    """A store of keyrings.alt, found by keyring as it finds the real one."""
+
+    @pytest.fixture
+    def site(self, tmp_path: pathlib.Path) -> pathlib.Path:
+        """A directory in which a package of that name is installed, and no store of the system is to be had."""
+        package = tmp_path / "site" / "keyrings" / "alt"
+        package.mkdir(parents=True)
+        (package / "file.py").write_text(PLAIN_FILE)
+        metadata = tmp_path / "site" / "keyrings.alt-5.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: keyrings.alt\nVersion: 5.0\n")
+        (metadata / "entry_points.txt").write_text("[keyring.backends]\nfile = keyrings.alt.file\n")
+        return tmp_path / "site"
+
+    def opened(self, site: pathlib.Path, **environ: str) -> str:
+        """Return what a program is told that wants the keyring for its cache."""
+        variables = {**os.environ, "PYTHONPATH": str(site), "DBUS_SESSION_BUS_ADDRESS": "disabled:", **environ}
+        done = subprocess.run([sys.executable, "-c", OPEN], env=variables, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip()
+
+    @pytest.mark.parametrize("chain", [True, False], ids=["two stores", "one store"])
+    def test_is_not_used_because_it_is_installed(self, site: pathlib.Path, chain: bool) -> None:
+        """Nobody asked for keys in a file: keyring's own choice of one, alone or in a chain, keeps nothing."""
+        if not chain:
+            path = site / "keyrings" / "alt" / "file.py"
+            path.write_text(path.read_text().partition("class Second")[0])
+        name = "keyring.backends.chainer.ChainerBackend" if chain else "keyrings.alt.file.PlaintextKeyring"
+
+        assert self.opened(site) == (
+            f"vault_aws_cache: keyring cannot be used here: {name} keeps secrets in a file; if that may be, name it in "
+            "PYTHON_KEYRING_BACKEND"
+        )
+
+    def test_is_used_where_it_was_named(self, site: pathlib.Path, tmp_path: pathlib.Path) -> None:
+        """A variable or keyring's configuration file that names it is taken at its word."""
+        file = tmp_path / "xdg" / "python_keyring" / "keyringrc.cfg"
+        file.parent.mkdir(parents=True)
+        file.write_text("[backend]\ndefault-keyring=keyrings.alt.file.PlaintextKeyring\n")
+        used = "keyring uses keyrings.alt.file.PlaintextKeyring"
+
+        assert self.opened(site, PYTHON_KEYRING_BACKEND="keyrings.alt.file.PlaintextKeyring") == used
+        assert self.opened(site, XDG_CONFIG_HOME=str(tmp_path / "xdg")) == used

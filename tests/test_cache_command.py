@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import requests
 
+from vault_credential_process import cache
+from vault_credential_process.cache.entry import Keepsake
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.testing.scripted import ScriptedServer, replay
@@ -166,6 +168,32 @@ def test_clear_all(told: Told) -> None:
     assert cache_files("quick-*") == cache_files("entry-*") == []
     told("get", "--profile=webapp")
     assert kept_token() != token
+
+
+def test_clear_spares_what_cannot_be_had_again(replayed: Told) -> None:
+    """One line tells what is kept all the same, and how it goes; the numbers are those of the list."""
+    backend = cache.choose("runtime", os.environ)
+    whats = ("unwrapped Secret ID", "mark of a wrapped Secret ID")
+    for number, what in enumerate(whats):
+        backend.set(f"{number:040}", Keepsake("canary", what, irreplaceable=True).dump())
+    backend.set("f" * 40, Keepsake("canary", "password").dump())
+    environ = {"VAULT_AWS_ROLE": "", "VAULT_AWS_CACHE": "runtime"}
+    kept = (
+        "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
+        "cache clear --all forgets them too\n"
+    )
+
+    assert replayed("cache", "clear", **environ) == f"forgot 1 entry of the runtime cache\n{kept}"
+    assert replayed("cache", "clear", **environ) == f"forgot 0 entries of the runtime cache\n{kept}"
+    assert sorted(row["type"] for row in json.loads(replayed("cache", "list", "--json"))) == sorted(whats)
+    assert replayed("cache", "clear", "--all", **environ) == "forgot 2 entries of the runtime cache\n"
+    base = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]) / "vault-credential-process"
+    assert [path.name for path in base.iterdir()] == ["key"]
+
+
+def test_clear_all_wants_no_profile(replayed: Told) -> None:
+    """``--all`` with a profile or a role would forget what others need, and is refused."""
+    assert "cache clear --all: forgets what every profile holds" in replayed("cache", "clear", "--all", code=2)
 
 
 def test_clear_of_one_profile(told: Told, tenant: Tenant) -> None:

@@ -181,6 +181,57 @@ def test_machine_without_a_keyring(monkeypatch: pytest.MonkeyPatch, backend: str
     assert f"keyring found no secret store ({backend}); install or start one (keyring diagnose), or name a file" in said
 
 
+@pytest.mark.parametrize("backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"])
+def test_profile_on_a_machine_without_a_keyring(
+    command: Run, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """``get`` says the same as ``secret``, with the same code, and names the setting that wants a keyring."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
+    config = config_of(tenant, vault_secret_id_file=None, vault_secret_id_keyring="webapp")
+    said = refusal(command("get", "--profile=webapp", AWS_CONFIG_FILE=config), 2)
+    checked = refusal(command("secret", "check", "webapp"), 2)
+
+    words = f"keyring found no secret store ({backend}); install or start one (keyring diagnose), or name a file instead"
+    assert f": vault_secret_id_keyring: {words}\n" in said
+    assert f": {words}\n" in checked
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [
+        ("nosuch.B", "ModuleNotFoundError"),
+        ("keyring.backends.fail.Nothing", "AttributeError"),
+        ("B", "ValueError"),
+        ("", "ValueError"),
+        ("pathlib.Path", "AttributeError"),
+    ],
+)
+def test_keyring_that_cannot_be_loaded(
+    command: Run, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, backend: str, kind: str
+) -> None:
+    """A wrong ``PYTHON_KEYRING_BACKEND`` is one line that names it, wherever the keyring is wanted."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
+    words = f"PYTHON_KEYRING_BACKEND: {backend!r} cannot be loaded ({kind}); name one of those that keyring --list-b"
+    plain = config_of(tenant)
+
+    assert f": {words}" in refusal(command("secret", "check", "x"), 2)
+    said = refusal(command("get", "--profile=webapp", "--cache=keyring", AWS_CONFIG_FILE=plain), 2)
+    assert f": vault_aws_cache: keyring cannot be used here: {words}" in said
+    config = config_of(tenant, vault_secret_id_file=None, vault_secret_id_keyring="webapp")
+    said = refusal(command("get", "--profile=webapp", AWS_CONFIG_FILE=config), 2)
+    assert f": vault_secret_id_keyring: {words}" in said
+
+
+def test_configuration_file_that_names_no_keyring(command: Run, tmp_path: pathlib.Path) -> None:
+    """A wrong name in keyring's own file is one line that leads to it."""
+    path = tmp_path / "xdg" / "python_keyring" / "keyringrc.cfg"
+    path.parent.mkdir(parents=True)
+    path.write_text("[backend]\ndefault-keyring=nosuch.B\n")
+    said = refusal(command("secret", "check", "x", XDG_CONFIG_HOME=str(tmp_path / "xdg")), 2)
+
+    assert "keyring cannot load its secret store (ModuleNotFoundError); mend its configuration file" in said
+
+
 @pytest.mark.parametrize(
     ("backend", "code", "words"),
     [

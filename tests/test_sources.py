@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from vault_credential_process import sources
+from vault_credential_process import auth, sources
 from vault_credential_process.errors import ConfigurationError, DeadlineError
 from vault_credential_process.expiry import Deadline
+from vault_credential_process.profiles import Profile
 
 SECRET = "00000000-0000-4000-8000-secretexample"
 UNPRIVILEGED = 65534
@@ -176,6 +177,41 @@ def test_command_that_gives_no_secret_is_an_error(command: tuple[str, ...], mess
 
     assert str(caught.value).startswith(f"vault_aws_mfa_code_command: {message}")
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("directory", [False, True], ids=["a file", "a directory"])
+def test_command_without_the_x_bit(tmp_path: pathlib.Path, directory: bool) -> None:
+    """A command that this user may not execute is said to be that, and its path is not doubted."""
+    path = tmp_path if directory else pathlib.Path(written(tmp_path / "totp", b"#!/bin/sh\necho 123456\n"))
+    with pytest.raises(ConfigurationError) as caught:
+        run((str(path),))
+
+    assert str(caught.value) == (
+        f"vault_aws_mfa_code_command: {path}: Permission denied; it must be a file that this user may execute "
+        "(chmod +x)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "profile", "expected"),
+    [
+        ({"vault_password_file": "", "vault_password_command": "pass vault"}, {}, "vault_password_command"),
+        ({"vault_password_file": ""}, {"vault_password_keyring": "vault"}, "vault_password_keyring"),
+        ({"vault_password_file": ""}, {"vault_password_file": "/a", "vault_password_command": "pass"}, "command"),
+        ({"vault_password_file": "/a", "vault_password_command": "pass vault"}, {}, "vault_password_file"),
+        ({"vault_password_file": "", "vault_password_command": ""}, {}, None),
+    ],
+)
+def test_setting_without_a_value_hides_none(
+    arguments: dict[str, str], profile: dict[str, str], expected: str | None
+) -> None:
+    """An empty flag says nothing of where the secret lies, except that it is not in what the flag itself names."""
+    given = {"vault_addr": "https://vault.example.com", "vault_auth_method": "userpass", "vault_username": "ana"}
+    config = auth.configure(given | arguments, {}, Profile("webapp", profile))
+    found = sources.find(config, "vault_password")
+
+    assert (None if found is None else found.key.endswith(expected or "-")) == (None if expected is None else True)
 
 
 def test_command_ends_with_the_call() -> None:

@@ -220,7 +220,21 @@ def test_unusable_client_key(authority: Authority, trouble: str) -> None:
         "https://127.0.0.1:1", exit_code=2, VAULT_CLIENT_CERT=str(pair.certificate), VAULT_CLIENT_KEY=str(key)
     )
 
-    assert f"vault_client_cert: {pair.certificate} with {key}: " in message
+    expected = {
+        "of another": f"vault_client_cert: {pair.certificate} with {key}: key values mismatch; name the key that",
+        "encrypted": f"vault_client_key: {key}: encrypted; store it without a passphrase",
+        "missing": f"vault_client_key: {key}: No such file or directory; check the path and its permissions",
+    }
+    assert message.startswith(expected[trouble])
+
+
+def test_missing_client_certificate(authority: Authority, tmp_path: pathlib.Path) -> None:
+    """A certificate that is missing is named under its own key, beside a key that is good."""
+    none, key = tmp_path / "none.pem", authority.issue("client").key
+
+    message = failure("https://127.0.0.1:1", exit_code=2, VAULT_CLIENT_CERT=str(none), VAULT_CLIENT_KEY=str(key))
+
+    assert message.startswith(f"vault_client_cert: {none}: No such file or directory; check the path")
 
 
 def test_https_to_a_plain_port(scripted: ScriptedServer) -> None:

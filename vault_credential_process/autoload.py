@@ -141,8 +141,9 @@ def _into(session: botocore.session.Session) -> None:
     def chain() -> Any:
         try:
             if concerns(session):
-                from vault_credential_process import provider
+                from vault_credential_process import chain, provider
 
+                chain.share_by_default()
                 provider.install_into(session)
                 return session.get_component("credential_provider")
         except Exception as error:

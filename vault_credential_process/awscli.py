@@ -7,7 +7,6 @@ emits ``session-initialized`` once the profile is known, before any credentials 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from vault_credential_process.autoload import concerns
@@ -35,9 +34,9 @@ def _join(session: botocore.session.Session, **_: Any) -> None:
     except Exception:  # a config file that cannot be read is the command's to report
         return
     provider = _provider()
-    if not (os.environ.get("BAO_AWS_CACHE") or os.environ.get("VAULT_AWS_CACHE")):
-        # Each run is a process of its own: what it kept in memory would serve nobody.
-        os.environ["VAULT_AWS_CACHE"] = "auto"
+    from vault_credential_process import chain
+
+    chain.share_by_default()
     provider.install_into(session)
 
 

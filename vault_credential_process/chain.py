@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 METHOD = "vault"
 """The name under which botocore's chain knows the provider, and ``credentials.method`` of what it yields."""
 
+_shares = False
+
 _OF_OTHERS = frozenset({"credential_process", "aws_access_key_id"})
 """Keys of a profile that get credentials elsewhere, and come after us in botocore's chain."""
 
@@ -44,13 +46,33 @@ def claimed(
     return functools.partial(auth.configure, settings, os.environ, profile)
 
 
+def share_by_default() -> None:
+    """Let programs of this process keep what they get in the host's cache, unless another one is named.
+
+    For processes that are short and many, as runs of a command are: memory of their own would serve nobody.
+    """
+    global _shares  # noqa: PLW0603 - one for all
+    _shares = True
+
+
 def fetcher_of(config: Config) -> Fetcher:
     """Return a fetcher for a program: what it keeps lies in the memory of the process, unless another cache is named.
+
+    Where the auth method brings what cannot be had again without somebody, it lies in the host's.
 
     :raises ConfigurationError: when no role is configured, or the named cache cannot be used.
     """
     named = config.vault_aws_cache
+    if named is None and (_shares or _needs_host_cache(config)):
+        named = "auto"
     return Fetcher(config, cache=cache.choose(named, os.environ) if named and named != "memory" else cache.of_process())
+
+
+def _needs_host_cache(config: Config) -> bool:
+    try:
+        return auth.choose(config).needs_host_cache
+    except VaultCredentialError:  # the fetch will tell
+        return False
 
 
 def as_botocore(error: VaultCredentialError) -> botocore.exceptions.CredentialRetrievalError:

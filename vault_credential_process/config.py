@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -284,8 +285,14 @@ class Config:
 
     @property
     def login_command(self) -> str:
-        """What a person runs to log in to this profile."""
-        return f"vault-credential-process login{f' --profile {self.profile}' if self.profile else ''}"
+        """What a person runs to log in to this profile, with the flags that say where."""
+        words = ["vault-credential-process", "login"]
+        if self.profile:
+            words += ["--profile", self.profile]
+        for declared in options_of(type(self)):
+            if declared.key in _OF_THE_LOGIN and declared.flag and self.origin(declared.key).kind == "argument":
+                words += [declared.flag, str(getattr(self, declared.key))]
+        return shlex.join(words)
 
     @property
     def auth_namespace(self) -> str | None:
@@ -305,6 +312,20 @@ class Config:
         if key in self.settings:
             return self.settings[key].origin
         return self.origins.get(key, DEFAULT_ORIGIN)
+
+
+_OF_THE_LOGIN = frozenset(
+    {
+        "vault_addr",
+        "vault_namespace",
+        "vault_auth_namespace",
+        "vault_auth_method",
+        "vault_auth_mount",
+        "vault_auth_role",
+        "vault_aws_cache",
+    }
+)
+"""Settings without which another login would be made."""
 
 
 def resolve(
@@ -366,7 +387,12 @@ def require(config: Config, key: str, options: Iterable[Option]) -> Configuratio
 
 
 def missing_role(config: Config) -> ConfigurationError:
-    """Return the error for a profile without a role."""
+    """Return the error for a profile without a role, or for no profile."""
+    if config.profile is None:
+        return ConfigurationError(
+            "vault_aws_role: missing (name the profile that has it with --profile or AWS_PROFILE, or set --role or "
+            "VAULT_AWS_ROLE)"
+        )
     return require(config, "vault_aws_role", options_of(Config))
 
 

@@ -281,6 +281,12 @@ class Flight:
             )
         with self.open(person=person) as vault:
             grip = self.tokens.log_in(vault)
+            if not grip.token.looked_up:
+                self.cache.delete(self.tokens.key)
+                raise AuthenticationError(
+                    f"{self.config.vault_addr}/v1/auth/token/lookup-self: permission denied: the token is unknown, "
+                    "revoked or expired, or may not look itself up; get a new one, or run get to see whether it serves"
+                )
             kept = self.tokens.kept()
             if not grip.kept or kept is None:
                 self.tokens.tidy(vault, grip)

@@ -41,6 +41,9 @@ HEAL_INTERVAL = 60.0
 GIVE_BACK = 5.0
 """Seconds that the end of a program may take longer for it."""
 
+HEAL_PAUSE = 5.0
+"""Seconds until the same is tried again where there were no others to be had."""
+
 YOUNG = 60.0
 """Seconds for which AWS may not know the keys of a new IAM user yet; a refusal of them means nothing."""
 
@@ -172,6 +175,11 @@ class Keeper:
         """Begin with a new lock: a thread that held the old one lives on in the parent only."""
         self._lock = threading.Lock()
         self._scheduled = False
+        held = self._held
+        if held is not None:
+            # Not all children at the same moment.
+            self._held = self._dated(held.frozen, held.credentials, held.over)
+            self._due = self._held.calm_until
 
     def frozen(self) -> ReadOnlyCredentials:
         """Return a pair that is valid now, as botocore signs with it.
@@ -256,6 +264,7 @@ class Keeper:
                     self._fetch(instead_of=access_key)
                 except VaultCredentialError as error:
                     logger.debug("no others were to be had: %s", error)
+                    self._healed_at -= HEAL_INTERVAL - HEAL_PAUSE
                 self._schedule()
             current = self._held
         return current is not None and current.frozen.access_key != access_key
@@ -371,7 +380,8 @@ class Keeper:
             # A second more, so that a pair whose moment has come is not found to be good for another instant.
             found = self.fetcher.fetched(early=held.early + 1 if held else 0.0, instead_of=instead_of)
         except VaultCredentialError as error:
-            self._failure, self._tried_for = error, held
+            # Without its traceback, which would keep alive what the call held, secrets among it.
+            self._failure, self._tried_for = failure_of(error.exit_code, str(error)), held
             self._note_trouble(str(error))
             self._due = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
             raise
@@ -395,20 +405,25 @@ class Keeper:
         before, now, moment = self._held, self._clock(), uptime()
         if before is not None and self._left(before) <= 0:
             self._lease_ends += 1
-        margin = refresh_margin(pair.life)
-        early = margin * random.uniform(0.05, 0.25)  # noqa: S311 - jitter
-        left = pair.expiry - now
-        self._held = Held(
-            frozen=ReadOnlyCredentials(pair.access_key, pair.secret_key, pair.session_token, pair.account_id),
-            credentials=pair,
-            early=early,
-            refresh_at=pair.expiry - margin - early,
-            calm_until=moment + left - margin - early,
-            over=moment + left,
-        )
+        frozen = ReadOnlyCredentials(pair.access_key, pair.secret_key, pair.session_token, pair.account_id)
+        self._held = self._dated(frozen, pair, moment + pair.expiry - now)
         self._due = max(self._held.calm_until, moment + PAUSE_AFTER_THE_END[0])
         self._token_due = moment
         self._refreshes += 1
+
+    @staticmethod
+    def _dated(frozen: ReadOnlyCredentials, pair: AWSCredentials, over: float) -> Held:
+        """Return a pair with its moments, the one of its refresh with jitter."""
+        margin = refresh_margin(pair.life)
+        early = margin * random.uniform(0.05, 0.25)  # noqa: S311 - jitter
+        return Held(
+            frozen=frozen,
+            credentials=pair,
+            early=early,
+            refresh_at=pair.expiry - margin - early,
+            calm_until=over - margin - early,
+            over=over,
+        )
 
     def _note_trouble(self, text: str) -> None:
         """Log the first failure of a row, and count the others."""

@@ -121,7 +121,8 @@ class VaultAWSCredentialManager:
 
         Before the first use they are not ``authenticated`` yet.
         """
-        return keeper_of(self._fetcher).health()
+        credentials = self._credentials
+        return (keeper_of(self._fetcher) if credentials is None else credentials.keeper).health()
 
     def _new_session(self) -> boto3.session.Session:
         session = botocore.session.Session(profile=self._profile_name)

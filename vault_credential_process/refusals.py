@@ -108,6 +108,8 @@ def login(refusal: Refusal, *, mount: str, remedy: str) -> VaultCredentialError:
         return ConfigurationError(
             f"{refusal.where}: no auth method there: {said}; check vault_auth_mount and vault_auth_namespace"
         )
+    if "could not load configuration" in said.lower():
+        return ConfigurationError(f"{refusal.where}: {said}; write auth/{mount}/config in Vault")
     return AuthenticationError(f"{refusal.where}: login refused: {said}; {remedy}")
 
 

@@ -12,13 +12,16 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, DeadlineError, UnreachableError, one_line
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import option
 from vault_credential_process.parsers import parse_command, parse_path
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +109,11 @@ def find(config: Config, key: str) -> Source | None:
     """Return where the secret of a key lies; ``None`` where no setting says so.
 
     The origin decides, as for every setting; between equals a file goes before the keyring, and that before a command.
+    A setting without a value says nothing, wherever it stands.
     """
-    named = config.foremost(f"{key}_file", f"{key}_keyring", f"{key}_command", key)
-    if named is None or not config.settings[named].value:
+    keys = (f"{key}_file", f"{key}_keyring", f"{key}_command", key)
+    named = config.foremost(*(k for k in keys if k in config.settings and config.settings[k].value))
+    if named is None:
         return None
     return Source(named, config.settings[named].value, str(config.origin(named)))
 
@@ -119,9 +124,10 @@ def read_keyring(name: str, key: str) -> str:
     :raises ConfigurationError: when there is no such entry, or no keyring.
     :raises UnreachableError: when the keyring does not answer.
     """
-    import keyring
-
-    value = ask_keyring(keyring.get_password, SERVICE, name)
+    try:
+        value = ask_keyring(_password, SERVICE, name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{key}: {error}") from None
     if value is None:
         raise ConfigurationError(
             f"{key}: the keyring holds no entry {one_line(name, limit=80)!r}; run: vault-credential-process secret set "
@@ -130,11 +136,64 @@ def read_keyring(name: str, key: str) -> str:
     return single_line(value.encode(), key, "keyring")
 
 
+def _password(service: str, name: str) -> str | None:
+    require_store()
+    import keyring
+
+    return keyring.get_password(service, name)
+
+
+def require_store() -> None:
+    """Make sure that this machine has a secret store.
+
+    :raises ConfigurationError: when it has none that keeps anything, or none that can be loaded.
+    """
+    found = load_store()
+    if not keeps(found):
+        raise ConfigurationError(
+            f"keyring found no secret store ({name_of(found)}); install or start one (keyring diagnose), or name a "
+            "file instead"
+        )
+
+
+def load_store() -> KeyringBackend:
+    """Return the secret store that keyring uses, which may be one that keeps nothing.
+
+    :raises ConfigurationError: when the one that is configured cannot be loaded.
+    """
+    try:
+        import keyring
+
+        return keyring.get_keyring()
+    except Exception as error:  # it imports and makes whatever is named there
+        kind = type(error).__name__
+    named = os.environ.get("PYTHON_KEYRING_BACKEND")
+    if named is not None:
+        raise ConfigurationError(
+            f"PYTHON_KEYRING_BACKEND: {one_line(named, limit=80)!r} cannot be loaded ({kind}); name one of those that "
+            "keyring --list-backends shows, or unset it"
+        )
+    raise ConfigurationError(
+        f"keyring cannot load its secret store ({kind}); mend its configuration file (keyring diagnose)"
+    )
+
+
+def name_of(store: KeyringBackend) -> str:
+    """Return the name that ``PYTHON_KEYRING_BACKEND`` would have for a store."""
+    return f"{type(store).__module__}.{type(store).__qualname__}"
+
+
+def keeps(store: KeyringBackend) -> bool:
+    """Tell whether a store keeps anything."""
+    return type(store).__module__ not in ("keyring.backends.fail", "keyring.backends.null")
+
+
 def ask_keyring(ask: Callable[..., _T], *arguments: str, seconds: float | None = None) -> _T:
     """Ask the keyring, but do not wait for ever: it may want to be unlocked by somebody who is not there.
 
     ``seconds`` is how long it may take where somebody is.
 
+    :raises ConfigurationError: when that is what ``ask`` raises.
     :raises UnreachableError: when it fails or does not answer in time; its own words may repeat the item.
     """
     answers: list[_T] = []
@@ -153,6 +212,8 @@ def ask_keyring(ask: Callable[..., _T], *arguments: str, seconds: float | None =
     if answers:
         return answers[0]
     if failures:
+        if isinstance(failures[0], ConfigurationError):
+            raise failures[0]
         raise UnreachableError(f"keyring: {type(failures[0]).__name__}; check the store (keyring diagnose)") from None
     raise UnreachableError(f"keyring: no answer within {limit:g} s; unlock the store")
 
@@ -209,6 +270,10 @@ def run_command(
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a command"
+        if isinstance(error, PermissionError):
+            raise ConfigurationError(
+                f"{key}: {one_line(name)}: {reason}; it must be a file that this user may execute (chmod +x)"
+            ) from None
         raise ConfigurationError(f"{key}: {one_line(name)}: {reason}; write the command's absolute path") from None
     except subprocess.TimeoutExpired:
         raise DeadlineError(f"{key}: {name} did not end within {deadline.seconds:g} s; run it by hand") from None

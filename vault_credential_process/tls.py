@@ -39,23 +39,39 @@ def tls_context(config: Config) -> ssl.SSLContext:
         if not (config.vault_client_cert and config.vault_client_key):
             missing = "vault_client_key" if config.vault_client_cert else "vault_client_cert"
             raise ConfigurationError(f"{missing}: missing; a client certificate needs both its file and its key")
-        _load(
-            context.load_cert_chain,
-            "vault_client_cert",
-            f"{config.vault_client_cert} with {config.vault_client_key}",
-            certfile=config.vault_client_cert,
-            keyfile=config.vault_client_key,
-            password=_refuse_password,
-        )
+        _load_client(context, config.vault_client_cert, config.vault_client_key)
     if config.vault_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _refuse_password() -> str:
-    """Answer OpenSSL, which would ask on the terminal."""
-    return ""
+def _load_client(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    def refuse() -> str:
+        """Answer OpenSSL, which would ask on the terminal."""
+        raise ConfigurationError(
+            f"vault_client_key: {key}: encrypted; store it without a passphrase, readable by this user alone"
+        )
+
+    try:
+        _load(
+            context.load_cert_chain,
+            "vault_client_cert",
+            f"{certificate} with {key}",
+            certfile=certificate,
+            keyfile=key,
+            password=refuse,
+        )
+    except ConfigurationError:
+        # OpenSSL does not tell which of the two files it could not open.
+        for setting, path in (("vault_client_cert", certificate), ("vault_client_key", key)):
+            _load(_open, setting, path, path=path)
+        raise
+
+
+def _open(path: str) -> None:
+    with open(path, "rb"):
+        pass
 
 
 def _load(load: Any, key: str, what: str, **arguments: Any) -> None:

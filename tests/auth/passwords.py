@@ -122,7 +122,7 @@ class PasswordContract(AuthMethodContract):
 
         assert str(caught.value) == (
             f"{willing.address}/v1/auth/{self.method.default_mount}: nobody is logged in; "
-            "run: vault-credential-process login --profile webapp"
+            f"run: vault-credential-process login --profile webapp --vault-addr {willing.address}"
         )
         assert willing.requests == []
 

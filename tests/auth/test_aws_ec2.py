@@ -148,7 +148,7 @@ class TestWhatIsSent:
     def test_command_prints_credentials(
         self, scripted: ScriptedServer, exchanges: dict[str, Any], instance: Instance, run: Run, tmp_path: pathlib.Path
     ) -> None:
-        """``get`` logs in as the instance; the next call of another profile has the same nonce, from the cache."""
+        """``get`` logs in as the instance; the next call of another profile has the same nonce, ``cache clear`` or not."""
         config = tmp_path / "config"
         config.write_text(
             "".join(
@@ -164,10 +164,15 @@ class TestWhatIsSent:
             assert document(done)["Version"] == 1
         bodies = [request.json for request in scripted.requests if request.method == "POST"]
         listed = run(*COMMAND.split(), "cache", "list")
+        cleared = run(*COMMAND.split(), "cache", "clear")
+        run(*COMMAND.split(), "get", "--profile", "first", AWS_CONFIG_FILE=str(config))
+        last = [request.json for request in scripted.requests if request.method == "POST"][-1]
 
         assert [body["role"] for body in bodies] == ["first", "second"]
         assert bodies[0]["nonce"] == bodies[1]["nonce"]
         assert "nonce" in listed.stdout
+        assert "\nkept 1 entry that cannot be had again (nonce); " in cleared.stdout
+        assert (last["role"], last["nonce"]) == ("first", bodies[0]["nonce"])
         assert bodies[0]["nonce"] not in listed.stdout
         assert instance.requests != []
 

@@ -387,7 +387,7 @@ def test_without_a_browser_the_address_is_told(server: ScriptedServer, port: int
 
     assert somebody.told[0] == "Log in in the browser, within 20 s."
     assert somebody.told[1].startswith(
-        "There is none here: open this address in a browser of this machine: https://idp."
+        "Open this address in a browser of this machine: https://idp."
     )
     assert somebody.address == address_to(f"http://localhost:{port}/oidc/callback")
 
@@ -733,7 +733,7 @@ def test_profile_of_the_page_logs_in(run: Run, people: People, clean_environment
 
     assert (process.returncode, stderr, shown.status_code) == (0, "", 200)
     assert lines[0] == "Log in in the browser, within 120 s.\n"
-    assert lines[1].startswith("There is none here: open this address in a browser of this machine: http")
+    assert lines[1].startswith("Open this address in a browser of this machine: http")
     assert f"logged in to {people.server.address} at auth/oidc, policies default, webapp" in stdout
     assert document(get(run, people.laboratory, people.keys(), clean_environment))["Version"] == 1
 

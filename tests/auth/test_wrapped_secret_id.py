@@ -747,6 +747,27 @@ def test_profile_of_the_page(
     assert passed(proxy) == (1, 1, 2)
 
 
+def test_cleared_cache_keeps_the_secret_id(
+    command: Run, settled: Callable[..., str], proxy: CountingProxy, wrapped: dict[str, str]
+) -> None:
+    """``cache clear`` spares the Secret ID and its mark, so that the next call logs in and nobody cries thief."""
+    config = settled()
+    document(command("get", "--profile", "webapp", AWS_CONFIG_FILE=config))
+    cleared = command("cache", "clear")
+    document(command("get", "--profile", "webapp", AWS_CONFIG_FILE=config))
+    assert passed(proxy) == (1, 1, 2)
+    forgotten = command("cache", "clear", "--all")
+
+    assert cleared.stdout.splitlines() == [
+        "forgot 2 entries of the runtime cache",
+        "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
+        "cache clear --all forgets them too",
+    ]
+    assert forgotten.stdout == "forgot 4 entries of the runtime cache\n"
+    assert STOLEN in refused(command, config)
+    assert wrapped
+
+
 def test_somebody_else_has_unwrapped_it(
     command: Run, machines: Laboratory, settled: Callable[..., str], proxy: CountingProxy, wrapped: dict[str, str]
 ) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import configparser
 import contextlib
 import dataclasses
+import fcntl
 import os
 import pathlib
 import re
 import shlex
 import subprocess
-import sys
 import time
 import venv
 from collections.abc import Iterator, Mapping
@@ -34,18 +34,30 @@ LIFE = 4
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """A virtual environment with the wheel and what a page installs."""
+    """A virtual environment with the wheel and what pages install."""
 
     programs: pathlib.Path
 
     @classmethod
-    def made(cls, directory: pathlib.Path, wheel: pathlib.Path, *packages: str) -> Environment:
-        """Make it, with a current pip's choice of versions."""
+    def shared(cls, name: str, factory: pytest.TempPathFactory, wheel: pathlib.Path, *packages: str) -> Environment:
+        """Return the one of a name, which whoever wants it first makes: all of pytest's processes share it."""
+        base = factory.getbasetemp()
+        directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+        with directory.with_name(f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = directory / "made"
+            if not made.exists():
+                cls._make(directory, wheel, *packages)
+                made.touch()
+        return cls(directory / "bin")
+
+    @staticmethod
+    def _make(directory: pathlib.Path, wheel: pathlib.Path, *packages: str) -> None:
+        """Make one, with the versions that pip chooses today."""
         venv.create(directory, with_pip=True, symlinks=True)
         pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run([*pip, str(wheel), *packages], capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
-        return cls(directory / "bin")
 
     def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of a program in it: nothing of this interpreter, its programs first."""
@@ -113,14 +125,14 @@ class Running:
 def plain(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """An environment with boto3 and all that stands on it."""
     packages = ("flask", "gunicorn", "celery", "prometheus-client", "opentelemetry-sdk")
-    return Environment.made(tmp_path_factory.mktemp("plain"), built.wheel, *packages)
+    return Environment.shared("plain", tmp_path_factory, built.wheel, *packages)
 
 
 @pytest.fixture(scope="session")
 def asynchronous(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """An environment with aiobotocore, which wants a botocore of its own choice, and all that stands on it."""
     packages = ("aioboto3", "fastapi", "uvicorn", "s3fs", "dask")
-    return Environment.made(tmp_path_factory.mktemp("asynchronous"), built.wheel, *packages)
+    return Environment.shared("asynchronous", tmp_path_factory, built.wheel, *packages)
 
 
 class Page:

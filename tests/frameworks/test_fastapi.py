@@ -15,7 +15,8 @@ def test_workers_share_one_lease(asynchronous: Environment, place: Place) -> Non
     command = [*page.command("uvicorn"), "--port", str(service.port)]
     with asynchronous.running(*command, cwd=place.directory) as uvicorn:
         uvicorn.until(lambda: uvicorn.log.count("Application startup complete") == 2)
-        statuses, listed = set(), []
+        statuses: set[int] = set()
+        listed = []
 
         def have_refreshed() -> bool:
             answers = [service.get("/files"), service.get("/health")]
@@ -31,25 +32,6 @@ def test_workers_share_one_lease(asynchronous: Environment, place: Place) -> Non
     assert "hello.txt" in listed[0]
     assert (health["authenticated"], health["error"]) == (True, None)
     assert health["refreshes"] > 1
-    assert place.logins == 1
-
-
-def test_plain_aioboto3_after_install(asynchronous: Environment, place: Place) -> None:
-    """``install()`` serves aioboto3 by the name of the profile, and boto3 beside it shares the pair."""
-    place.prepare("fastapi", vault_aws_cache=None, credential_process=None)
-    program = (
-        "import asyncio, aioboto3, boto3, vault_credential_process as v\n"
-        "v.install()\n"
-        "async def use():\n"
-        "    session = aioboto3.Session(profile_name='webapp')\n"
-        "    async with session.client('s3') as s3:\n"
-        "        return len((await s3.list_buckets())['Buckets']), await session.get_credentials()\n"
-        "count, credentials = asyncio.run(use())\n"
-        "print(count, credentials.keeper is boto3.Session(profile_name='webapp').get_credentials().keeper)\n"
-    )
-    done = asynchronous.run("python", "-c", program, cwd=place.directory)
-
-    assert (done.stdout, done.stderr) == ("1 True\n", "")
     assert place.logins == 1
 
 

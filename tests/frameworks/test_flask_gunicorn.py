@@ -36,7 +36,8 @@ def test_workers_share_what_they_can(
         concurrent.futures.ThreadPoolExecutor(2 * WORKERS) as pool,
     ):
         gunicorn.until(service.answers)
-        statuses, listed = set(), []
+        statuses: set[int] = set()
+        listed = []
 
         def all_have_refreshed() -> bool:
             answers = [*pool.map(service.get, ["/files"] * 2 * WORKERS), *pool.map(service.get, ["/health"] * WORKERS)]

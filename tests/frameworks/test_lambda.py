@@ -43,7 +43,7 @@ def test_function_is_frozen_between_invocations(
     cloud: aws.LocalAWS,
     tmp_path: pathlib.Path,
 ) -> None:
-    """It logs in once, with its role; warm it asks nobody; thawed after its pair ended it refreshes, without a thread."""
+    """It logs in once, with its role; thawed after its pair ended it reads another; warm it asks nobody. No thread."""
     first, short = lease(cloud, 2)
     second, long = lease(cloud, 3600)
     scripted.on("POST", LOGIN, replay(exchanges["aws_iam_login"]))
@@ -63,20 +63,21 @@ def test_function_is_frozen_between_invocations(
         text=True,
     )
     with function:
-        assert function.stdin is not None
-        assert function.stdout is not None
+        events, answered = function.stdin, function.stdout
+        assert events is not None
+        assert answered is not None
 
         def invoke() -> Any:
-            function.stdin.write(json.dumps({"prefix": "hello"}) + "\n")
-            function.stdin.flush()
-            return json.loads(function.stdout.readline())
+            events.write(json.dumps({"prefix": "hello"}) + "\n")
+            events.flush()
+            return json.loads(answered.readline())
 
         answers = [invoke()]
         os.kill(function.pid, signal.SIGSTOP)
         time.sleep(2.1)
         os.kill(function.pid, signal.SIGCONT)
         answers += [invoke(), invoke()]
-        function.stdin.close()
+        events.close()
         assert function.wait(10) == 0
 
     assert answers == [[["hello.txt"], ["MainThread"]]] * 3

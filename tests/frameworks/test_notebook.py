@@ -142,10 +142,10 @@ def test_one_login_for_every_kernel(plain: Environment, people: People, page: Pa
 
 
 def test_own_memory_does_not_have_the_token(plain: Environment, people: People, page: Page) -> None:
-    """Without ``vault_aws_cache = auto`` a notebook does not find what the login left."""
+    """With ``vault_aws_cache = memory`` a notebook does not find what the login left."""
     config = pathlib.Path(os.environ["AWS_CONFIG_FILE"])
     log_in(page, plain, people)
-    config.write_text(config.read_text().replace("vault_aws_cache = auto\n", ""))
+    config.write_text(config.read_text().replace("vault_aws_role", "vault_aws_cache = memory\nvault_aws_role"))
     with Kernel(plain) as kernel:
         shown = kernel.run(page.block("python"))
 

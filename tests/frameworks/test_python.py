@@ -9,7 +9,7 @@ import re
 import pytest
 
 import vault_credential_process
-from vault_credential_process import fetcher, healing, keeper
+from vault_credential_process import flight, healing, keeper
 from vault_credential_process.keeper import Health
 
 from ..conftest import ROOT
@@ -47,7 +47,7 @@ def test_numbers_are_those_of_the_code() -> None:
     """Seconds that the page names are what the code keeps to."""
     refused = section("Keys that AWS refuses")
 
-    assert f"for {fetcher.PATIENCE:.0f} s at most" in section("Refresh in the background")
+    assert f"for {flight.PATIENCE:.0f} s at most" in section("Refresh in the background")
     assert f"takes {keeper.GIVE_BACK:.0f} s at most" in section("The end of a program")
     assert f"younger than {keeper.YOUNG:.0f} s" in refused
     assert (keeper.HEAL_INTERVAL, "more than once a minute" in refused) == (60, True)

@@ -42,15 +42,3 @@ def test_no_key_goes_along(asynchronous: Environment, place: Place) -> None:
     done = asynchronous.run("python", "-c", program, cwd=place.directory)
 
     assert (done.stdout, done.stderr) == ("True False\n", "")
-
-
-def test_session_without_install(asynchronous: Environment, place: Place) -> None:
-    """A session of ours serves one file system of this process."""
-    place.prepare("s3fs-dask", credential_process=None)
-    program = (
-        "import s3fs, vault_credential_process as v\n"
-        "files = s3fs.S3FileSystem(session=v.aio_session('webapp')); print(files.cat('webapp-files/hello.txt'))\n"
-    )
-    done = asynchronous.run("python", "-c", program, cwd=place.directory)
-
-    assert (done.stdout, done.stderr) == ("b'hello\\n'\n", "")

@@ -204,6 +204,11 @@ def _nothing_to_try(config: Config, absent: Iterable[tuple[str, AuthUnavailable]
     told: dict[str, list[str]] = {}
     for name, reason in absent:
         told.setdefault(str(reason), []).append(name)
+    if config.vault_auth_method != "auto":
+        return AuthUnavailable(
+            f"no way to log in to {config.vault_addr} by vault_auth_method = {config.vault_auth_method}: "
+            f"{'; '.join(told)}; set its options, or write auto"
+        )
     reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in told.items())
     return AuthUnavailable(
         f"no way to log in to {config.vault_addr} ({reasons}); set vault_auth_method and its options, or VAULT_TOKEN"

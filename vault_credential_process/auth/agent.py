@@ -24,13 +24,20 @@ class Agent(AuthMethod):
     name: ClassVar[str] = "agent"
     default_mount: ClassVar[str] = "token"
     summary: ClassVar[str] = "a Vault Agent or Proxy that logs in for us"
+    ambient: ClassVar[tuple[str, ...]] = ("BAO_AGENT_ADDR", "VAULT_AGENT_ADDR")
     keeps_token: ClassVar[bool] = False
 
     def at_home(self) -> None:
         """Take an address that is an Agent's: a socket, or one from ``VAULT_AGENT_ADDR``."""
         is_agent = self.config.origin("vault_addr").name.endswith("_AGENT_ADDR")
         if not is_agent and not self.config.vault_addr.startswith("unix:"):
-            raise AuthUnavailable("VAULT_AGENT_ADDR is not set, and vault_addr is no socket")
+            origin = self.config.origin("vault_addr")
+            overruled = next((name for name in self.ambient if name in self.config.ambient), None)
+            raise AuthUnavailable(
+                f"{overruled} is overruled by {origin}"
+                if overruled
+                else "VAULT_AGENT_ADDR is not set, and vault_addr is no socket"
+            )
 
     def identity(self) -> Identity:
         """Return the method alone: who the Agent is, its address tells."""

@@ -63,6 +63,12 @@ class AppRole(AuthMethod):
     def at_home(self) -> None:
         """Leave it to :meth:`identity`: without a Role ID there is nothing to try."""
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: a wrapping token serves once on a host."""
+        source = self._source()
+        return source is not None and source.key == _WRAPPED
+
     def identity(self) -> Identity:
         """Return the Role ID, and the Secret ID as a secret: whoever has another one may be somebody else.
 

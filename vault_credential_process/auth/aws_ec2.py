@@ -78,6 +78,11 @@ class AWSEC2(AWSMethod):
         """Return the role: the instance is always this one."""
         return Identity((self.name, self.mount, self.config.vault_auth_role or ""))
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: the nonce must, unless a file holds it."""
+        return self.vault_aws_ec2_nonce_file is None
+
     def login(self, vault: Vault) -> VaultToken:
         """Log in at ``auth/<mount>/login`` with the nonce of the first login, which is kept before it is sent."""
         proof, instance = self._proof(vault.deadline)
@@ -177,7 +182,7 @@ class AWSEC2(AWSMethod):
             if kept is not None:
                 return kept
             made = secrets.token_urlsafe(32)
-            if not keepsakes.keep(vault, self, made, what="nonce"):
+            if not keepsakes.keep(vault, self, made, what="nonce", irreplaceable=True):
                 raise self._nowhere_to_keep(f"the {cache.name} cache does not keep it")
             return made
 

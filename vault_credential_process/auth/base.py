@@ -59,6 +59,14 @@ class AuthMethod(abc.ABC):
         """
         raise AuthUnavailable("only by name")
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: it cannot be had a second time without somebody.
+
+        Programs then keep it where the command does, in the host's cache, instead of in their own memory.
+        """
+        return False
+
     @abc.abstractmethod
     def identity(self) -> Identity:
         """Return whom a login would log in as; answers are kept apart by it. Nothing is asked of Vault.

@@ -34,6 +34,11 @@ class GitHub(AuthMethod):
     vault_github_token_command: tuple[str, ...] | None = sources.from_command("vault_github_token", "GitHub token")
     vault_github_token: str | None = sources.from_environment("vault_github_token", "GitHub token")
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: without a stored token a person logged in elsewhere."""
+        return sources.find(self.config, "vault_github_token") is None
+
     def identity(self) -> Identity:
         """Return the token as a secret: it is all that tells who we are."""
         source = sources.find(self.config, "vault_github_token")

@@ -74,7 +74,7 @@ class JWT(BearerMethod):
             return "the GitHub Actions job has no identity token: give it permissions: id-token: write"
         if "GITLAB_CI" in self.config.ambient:
             return f"the GitLab job has no identity token: give it id_tokens: {GITLAB}"
-        return "no vault_jwt_file, no VAULT_JWT, and not in a job of GitHub Actions or GitLab"
+        return "no vault_jwt_file, vault_jwt_command or VAULT_JWT, and not in a job of GitHub Actions or GitLab"
 
     def _proof(self, vault: Vault) -> tuple[str, str]:
         source = sources.find(self.config, "vault_jwt")

@@ -22,13 +22,30 @@ def recall(vault: Vault, method: AuthMethod, *parts: str) -> str | None:
     return None if kept is None else kept.value
 
 
-def keep(vault: Vault, method: AuthMethod, value: str, *parts: str, what: str, expiry: float | None = None) -> bool:
-    """Keep a value, and tell whether that worked; ``what`` names it for people (``cache list``)."""
+def keep(
+    vault: Vault,
+    method: AuthMethod,
+    value: str,
+    *parts: str,
+    what: str,
+    expiry: float | None = None,
+    irreplaceable: bool = False,
+) -> bool:
+    """Keep a value, and tell whether that worked; ``what`` names it for people (``cache list``).
+
+    What is ``irreplaceable`` outlives a ``cache clear`` that does not ask for it.
+    """
     if vault.cache is None:
         return False
     config = vault.config
     kept = Keepsake(
-        value, what, expiry, profile=config.profile, path=f"auth/{method.mount}", vault_addr=config.vault_addr
+        value,
+        what,
+        expiry,
+        profile=config.profile,
+        path=f"auth/{method.mount}",
+        vault_addr=config.vault_addr,
+        irreplaceable=irreplaceable,
     )
     return vault.cache.set(_key(vault, method, parts), kept.dump())
 

@@ -88,6 +88,11 @@ class OIDC(AuthMethod):
         help="redirect URI that the role and the provider allow (default: http://localhost:<port>/oidc/callback)",
     )
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: the person logged in in another one."""
+        return True
+
     def identity(self) -> Identity:
         """Return the role: who the person is, the provider tells."""
         return Identity((self.name, self.mount, self.config.vault_auth_role or ""))
@@ -241,7 +246,7 @@ def _open(person: Person, address: str, *, where: str | None) -> None:
 
     def run() -> None:
         if not person.browse(address) and where is not None:
-            person.tell(f"There is none here: open this address in {where}: {address}")
+            person.tell(f"Open this address in {where}: {address}")
 
     threading.Thread(target=run, name="browser", daemon=True).start()
 

@@ -67,6 +67,11 @@ class PasswordMethod(AuthMethod):
     vault_password_command: tuple[str, ...] | None = sources.from_command("vault_password", "password")
     vault_password: str | None = sources.from_environment("vault_password", "password")
 
+    @property
+    def needs_host_cache(self) -> bool:
+        """Whether what a login brings must outlive the process: without a stored password a person logged in."""
+        return sources.find(self.config, "vault_password") is None
+
     def identity(self) -> Identity:
         """Return the user: another password of the same user makes nobody else of him."""
         return Identity((self.name, self.mount, self._username()))

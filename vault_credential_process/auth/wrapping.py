@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SECRET_ID, _MARK = "Secret ID", "mark"
+_MARK_TOLD = "mark of a wrapped Secret ID"
 _BEGUN, _KEPT = "begun", "kept"
 """What the mark of a wrapping token says: that it is about to be spent here, and that what it held was kept."""
 
@@ -82,7 +83,7 @@ def _unwrapped(vault: Vault, method: AuthMethod, source: Source, token: str, cre
             "ended (its secret_id_ttl has passed); deliver a new wrapped Secret ID"
         )
     _check(vault, source, token, creation_path, is_ours=mark is not None)
-    if not keepsakes.keep(vault, method, _BEGUN, _MARK, token, what="mark of a wrapped Secret ID"):
+    if not keepsakes.keep(vault, method, _BEGUN, _MARK, token, what=_MARK_TOLD, irreplaceable=True):
         raise _nowhere_to_keep(source, vault.cache)
     asked_at = vault.now()
     try:
@@ -103,8 +104,9 @@ def _unwrapped(vault: Vault, method: AuthMethod, source: Source, token: str, cre
             f"deliver one that was made at {creation_path}, or correct vault_secret_id_wrapping_path"
         )
     expiry = _expiry(data, asked_at)
-    if keepsakes.keep(vault, method, found, _SECRET_ID, token, what="unwrapped Secret ID", expiry=expiry):
-        keepsakes.keep(vault, method, _KEPT, _MARK, token, what="mark of a wrapped Secret ID")
+    told = "unwrapped Secret ID"
+    if keepsakes.keep(vault, method, found, _SECRET_ID, token, what=told, expiry=expiry, irreplaceable=True):
+        keepsakes.keep(vault, method, _KEPT, _MARK, token, what=_MARK_TOLD, irreplaceable=True)
     else:
         logger.warning("%s: the unwrapped Secret ID was not kept; the next login needs a new one", source)
     logger.debug("unwrapped the Secret ID that was made at %s", creation_path)

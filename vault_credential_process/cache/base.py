@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from vault_credential_process.cache.entry import Keepsake
 from vault_credential_process.cache.place import Place
 
 if TYPE_CHECKING:
@@ -55,12 +57,18 @@ class CacheBackend(abc.ABC):
     def delete(self, key: str) -> None:
         """Forget a key; nothing happens where it is not kept."""
 
-    def clear(self) -> int:
-        """Forget everything; return how many keys were kept."""
-        keys = tuple(self.keys())
-        for key in keys:
-            self.delete(key)
-        return len(keys)
+    def clear(self, *, everything: bool = False) -> int:
+        """Forget all keys but those that are spared, or all of them; return how many were forgotten."""
+        before = set(self.keys())
+        for key in before:
+            if everything or not self.spares(key):
+                self.delete(key)
+        return len(before.difference(self.keys()))
+
+    def spares(self, key: str) -> bool:
+        """Tell whether a key stays where everything is to be forgotten that can be had again."""
+        kept = Keepsake.load(self.get(key), time.time())
+        return kept is not None and kept.irreplaceable
 
     @abc.abstractmethod
     def keys(self) -> Iterable[str]:

@@ -79,6 +79,7 @@ class Keepsake:
     """What an auth method must find again at its next login: an unwrapped Secret ID, a nonce.
 
     ``what`` tells people what it is; ``expiry`` is seconds since the epoch, UTC, ``None`` where it does not end.
+    What is ``irreplaceable`` cannot be had again, and is not forgotten with the rest.
     """
 
     value: str = dataclasses.field(repr=False)
@@ -87,6 +88,7 @@ class Keepsake:
     profile: str | None = None
     path: str = ""
     vault_addr: str = ""
+    irreplaceable: bool = False
 
     def dump(self) -> bytes:
         """Return the entry as it is kept."""

@@ -1,6 +1,7 @@
 """``keyring``: the operating system's secret store, through the keyring library.
 
-A named backend (``PYTHON_KEYRING_BACKEND``, or keyring's own configuration) is honoured. Locks and word of failures
+A named backend (``PYTHON_KEYRING_BACKEND``, or keyring's own configuration) is honoured. One that keeps secrets in a
+file must be named: that it is installed says nothing of what may lie on a disk. Locks and word of failures
 lie in a private directory of the user, without any secret.
 """
 
@@ -12,15 +13,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-import keyring
-import keyring.errors
-
 from vault_credential_process import fastpath, sources
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
-from vault_credential_process.cache.place import HostPlace, per_user_directory
-from vault_credential_process.errors import UnreachableError
+from vault_credential_process.cache.place import PASSING, HostPlace, per_user_directory
+from vault_credential_process.errors import ConfigurationError, UnreachableError
 
 if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
     from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
@@ -54,10 +53,17 @@ class Keyring(CacheBackend):
     @classmethod
     def open(cls, environ: Mapping[str, str]) -> Self:
         """Return the store, if there is one that keeps secrets."""
-        backend = keyring.get_keyring()
-        described = f"{type(backend).__module__}.{type(backend).__qualname__}"
-        if type(backend).__module__ in ("keyring.backends.fail", "keyring.backends.null"):
+        try:
+            store = sources.load_store()
+        except ConfigurationError as error:
+            raise CacheUnavailable(str(error)) from None
+        described = sources.name_of(store)
+        if not sources.keeps(store):
             raise CacheUnavailable(f"keyring found no secret store ({described})")
+        if _is_file(store) and not _is_named():
+            raise CacheUnavailable(
+                f"{described} keeps secrets in a file; if that may be, name it in PYTHON_KEYRING_BACKEND"
+            )
         directory, reason = per_user_directory(environ)
         if directory is None:
             raise CacheUnavailable(reason)
@@ -78,6 +84,8 @@ class Keyring(CacheBackend):
         return self._read[key][1]
 
     def _whole(self, key: str) -> bytes | None:
+        import keyring
+
         value = ""
         for number in range(self._pieces(key)):
             piece = self._ask(keyring.get_password, _item(key, number))
@@ -110,6 +118,7 @@ class Keyring(CacheBackend):
             logger.warning("keyring: %s: %s; nothing is kept", self.place.directory, error.strerror)
             return False
         self._read[key] = fastpath.path_state(self._mark(key)), value
+        self.place.sweep(PASSING)
         return True
 
     def delete(self, key: str) -> None:
@@ -119,6 +128,15 @@ class Keyring(CacheBackend):
             os.unlink(self._mark(key))
         except OSError as error:
             logger.debug("keyring: %s: %s", self._mark(key), error.strerror)
+
+    def clear(self, *, everything: bool = False) -> int:
+        forgotten = super().clear(everything=everything)
+        self.place.sweep(0)
+        return forgotten
+
+    def spares(self, key: str) -> bool:
+        # What a locked store does not give now may be one that cannot be had again.
+        return self.get(key) is None or super().spares(key)
 
     def keys(self) -> Iterable[str]:
         names = fastpath.listed(self.place.directory)
@@ -146,12 +164,32 @@ def _item(key: str, number: int) -> str:
     return f"{key}.{number}" if number else key
 
 
+def _is_file(store: KeyringBackend) -> bool:
+    """Tell whether a store, or the one of a chain that is written to, is of keyrings.alt: those keep files."""
+    from keyring.backends.chainer import ChainerBackend
+
+    members = list(store.backends) if isinstance(store, ChainerBackend) else [store]
+    return any(type(member).__module__.startswith("keyrings.alt") for member in members[:1])
+
+
+def _is_named() -> bool:
+    """Tell whether somebody named the store that keyring uses, instead of leaving the choice to it."""
+    from keyring import core
+
+    return "PYTHON_KEYRING_BACKEND" in os.environ or core.load_config() is not None
+
+
 def _written(service: str, name: str, value: str) -> bool:
+    import keyring
+
     keyring.set_password(service, name, value)
     return True
 
 
 def _deleted(service: str, name: str) -> bool:
+    import keyring
+    import keyring.errors
+
     try:
         keyring.delete_password(service, name)
     except keyring.errors.PasswordDeleteError:

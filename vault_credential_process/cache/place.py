@@ -23,6 +23,13 @@ from vault_credential_process.lock import FileLock
 logger = logging.getLogger(__name__)
 
 
+PASSING = 3600.0
+"""Seconds after which what serves only those who wait now is swept away; nobody waits longer."""
+
+_WRITING = 60.0
+"""Seconds after which a file that is being written was left behind by a writer that died."""
+
+
 class Place(abc.ABC):
     """A meeting place of all callers of one cache."""
 
@@ -56,7 +63,7 @@ class ProcessPlace(Place):
     def __init__(self) -> None:
         """Make a new random key; nothing of it leaves the process."""
         self.hash_key = os.urandom(32)
-        self._failures: dict[str, tuple[float, VaultCredentialError]] = {}
+        self._failures: dict[str, tuple[float, int, str]] = {}
         self.unlock()
         _in_process.add(self)
 
@@ -79,14 +86,15 @@ class ProcessPlace(Place):
                 lock.release()
 
     def remember_failure(self, key: str, error: VaultCredentialError) -> None:
+        # Its traceback would keep alive what the call held, secrets among it.
         with self._guard:
-            self._failures[key] = time.monotonic(), error
+            self._failures[key] = time.monotonic(), error.exit_code, str(error)
 
     def failure_since(self, key: str, moment: float) -> VaultCredentialError | None:
         with self._guard:
-            failed_at, error = self._failures.get(key, (float("-inf"), None))
+            failed_at, code, message = self._failures.get(key, (float("-inf"), 0, ""))
         fresh = failed_at >= moment and time.monotonic() - failed_at <= fastpath.FAILURE_MEMORY
-        return error if fresh else None
+        return failure_of(code, message) if fresh else None
 
 
 _in_process: weakref.WeakSet[ProcessPlace] = weakref.WeakSet()
@@ -140,6 +148,51 @@ class HostPlace(Place):
     def path(self, kind: str, key: str) -> str:
         """Return the file of one kind for a key."""
         return os.path.join(self.directory, f"{kind}-{key}")
+
+    def sweep(self, age: float) -> None:
+        """Remove what serves only those who wait now, if nobody has written it for ``age`` seconds.
+
+        That are locks that nobody holds, word of failures and limits for a lock that nobody holds, and what a writer
+        that died left half done.
+        """
+        now = time.time()
+        for name in fastpath.listed(self.directory):
+            path = os.path.join(self.directory, name)
+            kind, _, key = name.partition("-")
+            with contextlib.suppress(OSError):
+                is_passing = is_half_done(name) or name.endswith(".lock") or kind in ("failed", "note")
+                least = max(age, _WRITING) if is_half_done(name) else age
+                if not is_passing or (least and os.lstat(path).st_mtime > now - least):
+                    continue
+                if is_half_done(name):
+                    os.unlink(path)
+                elif name.endswith(".lock"):
+                    _remove_lock(path)
+                elif not any(_is_held(self.path(of, key) + ".lock") for of in ("quick", "entry")):
+                    os.unlink(path)
+
+
+def is_half_done(name: str) -> bool:
+    """Tell whether a file of this name is being written, and will get another one."""
+    return all(part.isdigit() for part in name.rsplit(".", 2)[1:]) and name.count(".") >= 2
+
+
+def _remove_lock(path: str) -> None:
+    lock = FileLock(path)
+    if lock.try_acquire():
+        try:
+            lock.remove()
+        finally:
+            lock.release()
+
+
+def _is_held(path: str) -> bool:
+    if not os.path.exists(path):
+        return False
+    lock = FileLock(path)
+    acquired = lock.try_acquire()
+    lock.release()
+    return not acquired
 
 
 def per_user_directory(environ: Mapping[str, str]) -> tuple[str | None, str]:

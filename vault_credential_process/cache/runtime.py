@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from vault_credential_process import fastpath
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
 from vault_credential_process.cache.entry import ended
-from vault_credential_process.cache.place import HostPlace
-from vault_credential_process.lock import FileLock
+from vault_credential_process.cache.place import PASSING, HostPlace, is_half_done
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STALE = 2 * 86400
-"""Seconds after which a file that nobody wrote any more is swept away; a cache that is asked again writes it anew."""
+"""Seconds after which an answer that nobody wrote any more is swept away; a call that asks again writes it anew."""
+
+_OTHERS = ("key", "failed-", "note-")
+"""How the names begin of what is no answer: the random key, the marks of the keyring backend, word for who waits."""
 
 
 class Runtime(CacheBackend):
@@ -71,9 +74,15 @@ class Runtime(CacheBackend):
         except OSError as error:
             logger.warning("%s: %s; the entry stays", self.directory, error.strerror)
 
-    def clear(self) -> int:
+    def clear(self, *, everything: bool = False) -> int:
         fastpath.forget(self.directory)
-        return super().clear()
+        forgotten = super().clear(everything=everything)
+        self.place.sweep(0)
+        for name in fastpath.listed(self.directory):
+            if _is_answer(name) and not name.startswith("entry-"):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self.directory, name))
+        return forgotten
 
     def keys(self) -> Iterable[str]:
         names = fastpath.listed(self.directory)
@@ -82,22 +91,25 @@ class Runtime(CacheBackend):
         ]
 
     def _sweep(self) -> None:
-        """Remove what nobody has written for days: the directory must not grow as long as the host is up.
+        """Remove what nobody has written for long: the directory must not grow as long as the host is up.
 
         An entry that has not ended stays, however old: behind it may be an IAM user of a month.
         """
+        self.place.sweep(PASSING)
         now = time.time()
         for name in fastpath.listed(self.directory):
+            if not _is_answer(name):
+                continue
             path = os.path.join(self.directory, name)
             try:
-                if name == "key" or os.lstat(path).st_mtime > now - STALE:
+                if os.lstat(path).st_mtime > now - STALE:
                     continue
-                if name.endswith(".lock"):
-                    lock = FileLock(path)
-                    if lock.try_acquire():
-                        lock.remove()
-                        lock.release()
-                elif not name.startswith("entry-") or ended(fastpath.read_private(path), now):
+                if not name.startswith("entry-") or ended(fastpath.read_private(path), now):
                     os.unlink(path)
             except OSError:
                 continue
+
+
+def _is_answer(name: str) -> bool:
+    """Tell whether a file is an entry or a quick answer, or else nothing that anybody needs."""
+    return not name.startswith(_OTHERS) and not name.endswith(".lock") and not is_half_done(name)

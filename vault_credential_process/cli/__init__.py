@@ -79,6 +79,9 @@ def _run(arguments: list[str], place: Ticket | None) -> int:
     except VaultCredentialError as error:
         if place is not None:
             place.fail(error.exit_code, str(error))
+        from vault_credential_process.cli import logs
+
+        logs.tell(str(error))
         complain(str(error))
         return error.exit_code
 

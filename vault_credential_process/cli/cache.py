@@ -27,6 +27,7 @@ def add_options(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--revoke", action="store_true", help="clear: also end the profile's Vault token, and IAM users with it"
     )
+    to.add_argument("--all", action="store_true", help="clear: forget what cannot be had again, too")
     parser.add_settings(to)
 
 
@@ -42,11 +43,32 @@ def run(arguments: argparse.Namespace) -> int:
     if config.profile is None and not config.vault_aws_role:
         if arguments.revoke:
             raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
-        sys.stdout.write(f"forgot {backend.clear()} entries of the {backend.name} cache\n")
+        forgotten = backend.clear(everything=arguments.all)
+        lines = [f"forgot {_entries(forgotten)} of the {backend.name} cache", *_spared(backend, time.time())]
+        sys.stdout.write("\n".join(lines) + "\n")
         return 0
+    if arguments.all:
+        raise ConfigurationError(
+            "cache clear --all: forgets what every profile holds; leave out the profile, AWS_PROFILE and the role"
+        )
     for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke) or ["nothing was held"]:
         sys.stdout.write(line + "\n")
     return 0
+
+
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number} entries"
+
+
+def _spared(backend: CacheBackend, now: float) -> list[str]:
+    """Return the line, if any, that tells what is still kept because it cannot be had again."""
+    keys = sorted(backend.keys())
+    loaded = [Keepsake.load(backend.get(key), now) for key in keys if backend.spares(key)]
+    kept = [keepsake.what for keepsake in loaded if keepsake is not None]
+    if not kept:
+        return []
+    what = ", ".join(sorted(set(kept)))
+    return [f"kept {_entries(len(kept))} that cannot be had again ({what}); cache clear --all forgets them too"]
 
 
 def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:

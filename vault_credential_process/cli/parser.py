@@ -100,17 +100,27 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     The flags of auth methods only where the command line has one that is none of the general settings: loading every
     method costs a tenth of a call that has to ask Vault.
     """
+    words = getattr(parser, "words", ())
+    if {"-h", "--help"} & set(words):
+        parser.usage = f"%(prog)s{_actions(parser)} [--profile NAME] [setting ...]"
     parser.add_argument("--profile", metavar="NAME", help="profile of the AWS config file (AWS_PROFILE)")
     parser.add_argument(
         "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
     )
     _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
     general = {o.flag for o in options_of(Config)} | {"--profile", "--no-cache", "-v", "--verbose", "--log-file"}
-    words = getattr(parser, "words", ())
     if {word.partition("=")[0] for word in words if word.startswith("-")} <= general:
         return
     for title, declared in auth.groups():
-        _add_flags(parser.add_argument_group(title), declared)
+        # argparse leaves a group out that is empty, and with it the method.
+        about = None if any(o.flag for o in declared) else "no settings of its own"
+        _add_flags(parser.add_argument_group(title, about), declared)
+
+
+def _actions(parser: argparse.ArgumentParser) -> str:
+    """Return what a command wants to be told besides settings, as its usage writes it."""
+    wanted = parser.format_usage().partition("[--log-file FILE]")[2].split()
+    return "".join(f" {word}" for word in wanted)
 
 
 def _add_flags(group: Any, options: Iterable[Option]) -> None:

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     :raises UnreachableError: when the keyring fails.
     """
     name = _checked(arguments.name)
-    _require_store()
+    sources.require_store()
     if arguments.action == "set":
         _set(name)
         told = f"kept as {name}; write vault_secret_id_keyring = {name}, or the vault_*_keyring that it is for"
@@ -66,17 +66,6 @@ def _checked(name: str) -> str:
             "no spaces around them"
         )
     return name
-
-
-def _require_store() -> None:
-    import keyring
-
-    backend = keyring.get_keyring()
-    if type(backend).__module__ in ("keyring.backends.fail", "keyring.backends.null"):
-        found = f"{type(backend).__module__}.{type(backend).__qualname__}"
-        raise ConfigurationError(
-            f"keyring found no secret store ({found}); install or start one (keyring diagnose), or name a file instead"
-        )
 
 
 def _set(name: str) -> None:
