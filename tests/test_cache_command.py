@@ -170,23 +170,23 @@ def test_clear_all(told: Told) -> None:
     assert kept_token() != token
 
 
-def test_clear_spares_what_cannot_be_had_again(replayed: Told) -> None:
+def test_clear_spares_what_cannot_be_had_again(command: Run) -> None:
     """One line tells what is kept all the same, and how it goes; the numbers are those of the list."""
+    told = telling(command)
     backend = cache.choose("runtime", os.environ)
     whats = ("unwrapped Secret ID", "mark of a wrapped Secret ID")
     for number, what in enumerate(whats):
         backend.set(f"{number:040}", Keepsake("canary", what, irreplaceable=True).dump())
     backend.set("f" * 40, Keepsake("canary", "password").dump())
-    environ = {"VAULT_AWS_ROLE": "", "VAULT_AWS_CACHE": "runtime"}
     kept = (
         "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
         "cache clear --all forgets them too\n"
     )
 
-    assert replayed("cache", "clear", **environ) == f"forgot 1 entry of the runtime cache\n{kept}"
-    assert replayed("cache", "clear", **environ) == f"forgot 0 entries of the runtime cache\n{kept}"
-    assert sorted(row["type"] for row in json.loads(replayed("cache", "list", "--json"))) == sorted(whats)
-    assert replayed("cache", "clear", "--all", **environ) == "forgot 2 entries of the runtime cache\n"
+    assert told("cache", "clear") == f"forgot 1 entry of the runtime cache\n{kept}"
+    assert told("cache", "clear") == f"forgot 0 entries of the runtime cache\n{kept}"
+    assert sorted(row["type"] for row in json.loads(told("cache", "list", "--json"))) == sorted(whats)
+    assert told("cache", "clear", "--all") == "forgot 2 entries of the runtime cache\n"
     base = pathlib.Path(os.environ["XDG_RUNTIME_DIR"]) / "vault-credential-process"
     assert [path.name for path in base.iterdir()] == ["key"]
 

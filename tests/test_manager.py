@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import pathlib
+import subprocess
 import sys
 import time
 from typing import Any
@@ -305,3 +307,54 @@ def test_revoked_token_is_replaced(short_lived: Tenant) -> None:
     assert manager.get_aws_credentials()["aws_access_key_id"] == key
     assert manager.vault_client.token != revoked
     assert manager.vault_client.is_authenticated()
+
+
+def test_token_alone_configures_a_manager(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments that are not given do not count: a manager works with any auth method."""
+    monkeypatch.setenv("VAULT_ADDR", scripted.address)
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.EXAMPLE")
+    manager = VaultAWSCredentialManager(aws_role="webapp")
+
+    assert repr(manager) == f"<VaultAWSCredentialManager aws/creds/webapp at {scripted.address}>"
+    assert manager.health().fetches == 0
+
+
+def test_repr_of_what_was_refused() -> None:
+    """A debugger that shows a manager whose configuration was refused gets a text, not another error."""
+    assert repr(VaultAWSCredentialManager.__new__(VaultAWSCredentialManager)) == "<VaultAWSCredentialManager>"
+
+
+FORK_WHILE_FETCHING = """
+import os, sys, threading, time
+from vault_credential_process import VaultAWSCredentialManager
+manager = VaultAWSCredentialManager(vault_addr=sys.argv[1], role_id="r", secret_id="s", aws_role="webapp")
+threading.Thread(target=manager.get_aws_credentials, daemon=True).start()
+time.sleep(0.5)
+child = os.fork()
+if child == 0:
+    manager.get_aws_session()
+    os._exit(0)
+end = time.monotonic() + 10
+while time.monotonic() < end:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        print(os.waitstatus_to_exitcode(status))
+        os._exit(0)
+    time.sleep(0.05)
+os.kill(child, 9)
+print("hangs")
+sys.stdout.flush()
+os._exit(1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_child_of_a_fork_during_the_first_fetch_goes_on(scripted: ScriptedServer) -> None:
+    """A child that was forked while another thread fetched for the first time has its session at once."""
+    scripted.on("POST", "auth/approle/login", lambda connection, _: time.sleep(5))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_WHILE_FETCHING, scripted.address],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.stdout == "0\n", done.stderr

@@ -44,7 +44,7 @@ def login_token(answer: Answer, where: str) -> VaultToken:
             expiry=answer.asked_at - answer.age + duration if duration else None,
             renewable=auth.get("renewable") is True,
             uses_left=int(_number(auth.get("num_uses")) or 0) or None,
-            token_type=str(auth.get("token_type") or "service"),
+            token_type=_kind(auth.get("token_type")),
             policies=_strings(auth.get("policies")),
         )
     except ValueError:
@@ -67,7 +67,7 @@ def looked_up_token(answer: Answer, value: str | None) -> VaultToken:
         expiry=answer.asked_at - answer.age + ttl if is_mortal else None,
         renewable=data.get("renewable") is True,
         uses_left=None if uses == 0 else max(uses, 0),
-        token_type=str(data.get("type") or "service"),
+        token_type=_kind(data.get("type")),
         policies=_strings(data.get("policies")),
         external=True,
     )
@@ -219,6 +219,11 @@ def _timestamp(value: object) -> float | None:
         return expiry.parse_timestamp(value)
     except ValueError:
         return None
+
+
+def _kind(value: object) -> str:
+    """Return the kind of a token: one of the two that there are, whatever a server says."""
+    return "batch" if value == "batch" else "service"
 
 
 def _strings(value: object) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class Background:
     @property
     def running(self) -> bool:
         """Whether the thread is there."""
-        return self._thread is not None
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def schedule(self, chore: Chore, at: float) -> None:
         """Do a chore at an :func:`uptime`, instead of any other time that was set for it before."""
@@ -59,9 +60,14 @@ class Background:
             if self._ending:
                 return
             self._due[weakref.ref(chore)] = at
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="vault-credential-process", daemon=True)
-                self._thread.start()
+            if not self.running:
+                thread = threading.Thread(target=self._run, name="vault-credential-process", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has no more threads; the next call tries again
+                    logger.warning("no thread to refresh ahead of time: %s", error)
+                    return
+                self._thread = thread
             self._changed.notify()
 
     def end(self) -> None:
@@ -89,7 +95,11 @@ class Background:
                 del self._due[ref]
                 chore = ref()
             if chore is not None:
-                again = chore.tend()
+                try:
+                    again = chore.tend()
+                except BaseException as error:  # a time-out of gevent, or a hook that wants to end the program
+                    logger.warning("a chore ended in %s; it is tried again", type(error).__name__)
+                    again = uptime() + NAP
                 with self._changed:
                     # Somebody may have set a time meanwhile, who knew more.
                     self._due.setdefault(ref, again)

@@ -351,8 +351,8 @@ def resolve(
     """
     own = tuple(options_of(Config))
     known = {o.key for o in own} | {o.key for o in options}
-    for key in arguments:
-        if key not in known and key != "profile":
+    for key, value in arguments.items():
+        if value is not None and key not in known and key != "profile":
             raise ConfigurationError(f"{key}: no such setting{_did_you_mean(key, known)}")
     if profile is not None:
         _check_keys(profile, known, {o.key for o in (*own, *options) if o.secret})

@@ -375,12 +375,21 @@ def ticket(arguments: Sequence[str], environ: Mapping[str, str]) -> Ticket | Non
     if directory is None:
         return None
     relevant = sorted(f"{n}={v}" for n, v in environ.items() if n.startswith(_PREFIXES) or n in _NAMES)
-    parts = [FORMAT, *arguments, "\0", *relevant]
+    # From another directory a relative path, in the profile too, is another file.
+    parts = [FORMAT, _directory(), *arguments, "\0", *relevant]
     try:
         name = keyed_hash(hash_key(directory), *(part.encode("utf-8", "surrogateescape") for part in parts))
     except OSError:
         return None
     return Ticket(directory, name, time.monotonic())
+
+
+def _directory() -> str:
+    """Return the working directory; nothing where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _existing(environ: Mapping[str, str]) -> str | None:

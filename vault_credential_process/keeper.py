@@ -441,7 +441,7 @@ class Keeper:
         for hook in _hooks:
             try:
                 hook(self, self.health())
-            except Exception:
+            except BaseException:  # whatever it is, it is not the credentials' trouble
                 logger.exception("a hook of on_refresh failed")
 
     def _is_neglected(self, held: Held) -> bool:

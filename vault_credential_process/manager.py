@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -65,14 +66,20 @@ class VaultAWSCredentialManager:
         self._fetcher = fetcher_of(config)
         self._region_name = region_name
         self._profile_name = profile.name if profile else None
-        self._lock = threading.RLock()
         self._credentials: VaultCredentials | None = None
         self._session: boto3.session.Session | None = None
         self._vault_client: hvac.Client | None = None
+        self.forked()
+        _managers.add(self)
 
     def __repr__(self) -> str:
         """Tell what is served from where, and no secret."""
-        return f"<VaultAWSCredentialManager {self._fetcher.config.aws_path} at {self._fetcher.config.vault_addr}>"
+        fetcher = getattr(self, "_fetcher", None)  # none where the configuration was refused
+        return (
+            "<VaultAWSCredentialManager>"
+            if fetcher is None
+            else (f"<VaultAWSCredentialManager {fetcher.config.aws_path} at {fetcher.config.vault_addr}>")
+        )
 
     @property
     def aws_role(self) -> str:
@@ -132,10 +139,27 @@ class VaultAWSCredentialManager:
         return boto3.session.Session(botocore_session=session, region_name=self._region_name)
 
     def _shared_credentials(self) -> VaultCredentials:
-        with self._lock:
-            if self._credentials is None:
-                self._credentials = VaultCredentials(self._fetcher)
-            return self._credentials
+        # Without the lock, which a child of fork may need meanwhile: threads that come together share one fetch anyway.
+        credentials = self._credentials
+        if credentials is None:
+            credentials = self._credentials = VaultCredentials(self._fetcher)
+        return credentials
+
+    def forked(self) -> None:
+        """Begin with a new lock in a child of ``fork``: a thread that held the old one lives on in the parent only."""
+        self._lock = threading.RLock()
+
+
+_managers: weakref.WeakSet[VaultAWSCredentialManager] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for manager in _managers:
+        manager.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _SharedProvider(botocore.credentials.CredentialProvider):

@@ -51,8 +51,11 @@ def parse_port(text: str) -> int:
 
 
 def parse_path(text: str) -> str:
-    """Return the path of a file with ``~`` expanded: a ``credential_process`` line is not read by a shell."""
-    return os.path.expanduser(text)
+    """Return the whole path of a file, ``~`` expanded: a ``credential_process`` line is not read by a shell.
+
+    What two directories call by the same name are two files.
+    """
+    return os.path.abspath(os.path.expanduser(text)) if text else text
 
 
 def parse_address(text: str) -> str:

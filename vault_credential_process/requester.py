@@ -146,7 +146,7 @@ class Requester:
                 f"{self.config.vault_addr}: redirected to {target}, where the "
                 "token must not go; point vault_addr at the active node, or mend its api_addr"
             )
-        logger.debug("redirected to %s", base)
+        logger.debug("redirected to %s", one_line(base, secrets=secrets, limit=80))
         return base
 
 

@@ -98,7 +98,10 @@ class Source:
         """
         if self.is_fixed:
             return (), (self.read(Deadline(1)),)
-        return (self.key, *([self.place] if isinstance(self.place, str) else self.place)), ()
+        if self.key.endswith("_command"):
+            # A word of it may name a file from here.
+            return (self.key, os.getcwd(), *self.place), ()
+        return (self.key, str(self.place)), ()
 
     def __str__(self) -> str:
         """Tell where the secret was found, for an error."""

@@ -218,6 +218,9 @@ class _Adapter(requests.adapters.HTTPAdapter):
         try:
             response = super().send(request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies)  # type: ignore[arg-type]
             response._content = _read(response, what)
+        except (urllib3.exceptions.HTTPError, UnicodeError) as error:
+            # A host name that no name server takes is not wrapped by requests.
+            raise requests.ConnectionError(error, request=request) from None
         except requests.RequestException:
             if self._deadline is not None:
                 self._deadline.remaining(what)

@@ -15,7 +15,7 @@ import hvac.adapters
 from vault_credential_process import answers, mfa, refusals, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
-from vault_credential_process.errors import PermissionDeniedError, VaultCredentialError
+from vault_credential_process.errors import PermissionDeniedError, VaultCredentialError, one_line
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken, wall_clock
 from vault_credential_process.refusals import RefusedError
@@ -94,10 +94,12 @@ class Vault:
             answer = self.ask(path, body, params=params, secrets=secrets)
         except RefusedError as error:
             raise refusals.login(error.refusal, mount=mount, remedy=remedy) from None
-        return self.granted(answer, path)
+        return self.granted(answer, path, secrets=secrets)
 
-    def granted(self, answer: Answer, path: str) -> VaultToken:
+    def granted(self, answer: Answer, path: str, *, secrets: Sequence[str] = ()) -> VaultToken:
         """Return the token in the answer to a login at ``path``; a second factor that it wants is given on the way.
+
+        ``secrets`` are what was sent: a server that repeats them does not bring them into what people are shown.
 
         :raises AuthenticationError: when there is no token in it, or the second factor is refused.
         :raises UnreachableError: when no usable answer comes.
@@ -107,13 +109,15 @@ class Vault:
             path = mfa.PATH
             answer = mfa.validate(self.ask, required, self.config, self.person, self.deadline)
         token = answers.login_token(answer, f"{self.config.vault_addr}/v1/{path}")
+        shown = tuple(one_line(policy, secrets=(*secrets, token.value)) for policy in token.policies)
+        token = dataclasses.replace(token, policies=shown)
         if answer.from_cache:
             # From an Agent's cache: others have it too, and the Agent renews it.
             token = dataclasses.replace(token, external=True)
             if token.uses_left is None:
                 with contextlib.suppress(PermissionDeniedError):
                     token = self.look_up(token.value, origin="an Agent's cache")
-        logger.debug("logged in at %s as %s token, policies %s", path, token.token_type, ", ".join(token.policies))
+        logger.debug("logged in at %s as %s token with %d policies", path, token.token_type, len(token.policies))
         return token
 
     def ask(
@@ -321,12 +325,12 @@ class Vault:
 
         Not one that is an Agent's, or that others have from its cache too.
         """
-        lease_id = answer.body.get("lease_id")
+        lease_id = answers.text_of(answer.body.get("lease_id"))
         if lease_id and token.value is not None and not answer.from_cache:
             try:
-                self.revoke_lease(token, str(lease_id))
+                self.revoke_lease(token, lease_id)
             except VaultCredentialError as error:
-                logger.warning("lease %s was left behind: %s", lease_id, error)
+                logger.warning("lease %s was left behind: %s", one_line(lease_id, secrets=_secrets(token)), error)
 
 
 def connected_client(

@@ -148,7 +148,7 @@ class TestWhatIsSent:
     def test_command_prints_credentials(
         self, scripted: ScriptedServer, exchanges: dict[str, Any], instance: Instance, run: Run, tmp_path: pathlib.Path
     ) -> None:
-        """``get`` logs in as the instance; the next call of another profile has the same nonce, ``cache clear`` or not."""
+        """``get`` logs in as the instance; every later call has the same nonce, of another profile and after ``cache clear``."""
         config = tmp_path / "config"
         config.write_text(
             "".join(

@@ -760,8 +760,10 @@ def test_cleared_cache_keeps_the_secret_id(
 
     assert cleared.stdout.splitlines() == [
         "forgot 2 entries of the runtime cache",
-        "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
-        "cache clear --all forgets them too",
+        (
+            "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
+            "cache clear --all forgets them too"
+        ),
     ]
     assert forgotten.stdout == "forgot 4 entries of the runtime cache\n"
     assert STOLEN in refused(command, config)

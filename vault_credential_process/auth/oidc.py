@@ -164,7 +164,7 @@ class OIDC(AuthMethod):
                 elif "authorization_pending" not in said:
                     raise refusals.login(error.refusal, mount=self.mount, remedy=self._remedy()) from None
             else:
-                return vault.granted(answer, self._path("poll"))
+                return vault.granted(answer, self._path("poll"), secrets=(started.state, started.nonce))
 
     def _start(self, vault: Vault, redirect_uri: str | None) -> _Started:
         """Begin a login; with a nonce, so that whoever sees the browser's address cannot end it in our place."""

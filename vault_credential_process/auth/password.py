@@ -112,7 +112,7 @@ class PasswordMethod(AuthMethod):
             raise failure from None
         if refused is not None:
             keepsakes.forget(vault, self, username, password)
-        token = vault.granted(answer, path)
+        token = vault.granted(answer, path, secrets=tuple(body[key] for key in _SECRETS if key in body))
         return token if self.renews else dataclasses.replace(token, renewable=False)
 
     def _check_alone(self, path: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -69,6 +70,16 @@ def choose(name: str, environ: Mapping[str, str]) -> CacheBackend:
         backend.reason = f"no place for {wanted}: {error}"
     logger.debug("cache: %s: %s", backend.name, backend.reason)
     return backend
+
+
+def _forked() -> None:
+    """Begin with a new lock in a child of ``fork``."""
+    global _guard  # noqa: PLW0603 - one for all
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def of_process() -> CacheBackend:
