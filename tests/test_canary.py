@@ -213,6 +213,29 @@ def test_errors_hold_no_secret(
             assert found(f"{error} {error!r} {error.args} {getattr(error, 'refusal', None)!r}") == []
 
 
+def held_by(error: BaseException) -> Iterator[str]:
+    """Yield the ``repr`` of every variable of our frames that an error leads to: what error trackers send away."""
+    for one in chain(error):
+        trace = one.__traceback__
+        while trace is not None:
+            if "vault_credential_process" in trace.tb_frame.f_code.co_filename:
+                yield from map(repr, trace.tb_frame.f_locals.values())
+            trace = trace.tb_next
+
+
+@pytest.mark.parametrize("script", FAILURES.values(), ids=FAILURES)
+def test_errors_lead_to_no_secret(scripted: ScriptedServer, environ: dict[str, str], script: Script) -> None:
+    """Nor do the frames and causes that hang on the error of a fetch, whatever looks into them."""
+    play(scripted, script)
+
+    with pytest.raises(VaultCredentialError) as caught:
+        Fetcher(auth.configure({}, environ, None)).fetch()
+
+    held = list(held_by(caught.value))
+    assert held
+    assert [text for text in held if found(text)] == []
+
+
 @pytest.mark.parametrize("script", SUCCESSES.values(), ids=SUCCESSES)
 def test_what_a_program_holds_is_silent(
     scripted: ScriptedServer, environ: dict[str, str], caplog: pytest.LogCaptureFixture, script: Script

@@ -198,7 +198,11 @@ def test_command_without_the_x_bit(tmp_path: pathlib.Path, directory: bool) -> N
     [
         ({"vault_password_file": "", "vault_password_command": "pass vault"}, {}, "vault_password_command"),
         ({"vault_password_file": ""}, {"vault_password_command": "pass vault"}, "vault_password_command"),
-        ({"vault_password_file": ""}, {"vault_password_file": "/a", "vault_password_keyring": "b"}, "vault_password_keyring"),
+        (
+            {"vault_password_file": ""},
+            {"vault_password_file": "/a", "vault_password_keyring": "vault"},
+            "vault_password_keyring",
+        ),
         ({"vault_password_file": "/a", "vault_password_command": "pass vault"}, {}, "vault_password_file"),
         ({"vault_password_file": "", "vault_password_keyring": ""}, {}, None),
     ],

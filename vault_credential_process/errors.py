@@ -65,6 +65,11 @@ def failure_of(exit_code: int, message: str) -> VaultCredentialError:
     return next(found, VaultCredentialError)(message)
 
 
+def bare(error: VaultCredentialError) -> VaultCredentialError:
+    """Return the same failure without its traceback and causes: what looks into their frames would find secrets."""
+    return failure_of(error.exit_code, str(error))
+
+
 def one_line(text: str, *, secrets: Iterable[str | None] = (), limit: int = 300) -> str:
     """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out.
 

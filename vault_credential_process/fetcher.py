@@ -8,6 +8,7 @@ from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, TokenEntry
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.config import Config, missing_role
+from vault_credential_process.errors import VaultCredentialError, bare
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.flight import GLIMPSE, PATIENCE, Fetched, Flight
 from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken, wall_clock
@@ -65,6 +66,13 @@ class Fetcher:
 
         :raises VaultCredentialError: when there are none to be had, in the class that tells why.
         """
+        try:
+            return self._fetched(waited, early, instead_of)
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
+
+    def _fetched(self, waited: float, early: float, instead_of: str | None) -> Fetched:
         deadline = Deadline(self.config.vault_aws_timeout, already=waited)
         began = time.monotonic() - waited
         flight = self._flight(deadline, early=early)
@@ -86,10 +94,13 @@ class Fetcher:
 
         :raises VaultCredentialError: when the login fails.
         """
-        deadline = Deadline(self.config.vault_aws_timeout)
-        flight = self._flight(deadline)
-        with flight.open() as vault:
-            return flight.tokens.get(vault).token
+        try:
+            flight = self._flight(Deadline(self.config.vault_aws_timeout))
+            with flight.open() as vault:
+                return flight.tokens.get(vault).token
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
 
     def keep_token(self) -> float | None:
         """Renew the kept token once two thirds of its life are gone.

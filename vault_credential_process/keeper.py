@@ -21,7 +21,7 @@ from collections.abc import Callable
 from botocore.credentials import ReadOnlyCredentials
 
 from vault_credential_process.background import background, uptime
-from vault_credential_process.errors import DeadlineError, VaultCredentialError, failure_of
+from vault_credential_process.errors import DeadlineError, VaultCredentialError, bare, failure_of
 from vault_credential_process.expiry import format_timestamp, refresh_margin
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
@@ -381,7 +381,7 @@ class Keeper:
             found = self.fetcher.fetched(early=held.early + 1 if held else 0.0, instead_of=instead_of)
         except VaultCredentialError as error:
             # Without its traceback, which would keep alive what the call held, secrets among it.
-            self._failure, self._tried_for = failure_of(error.exit_code, str(error)), held
+            self._failure, self._tried_for = bare(error), held
             self._note_trouble(str(error))
             self._due = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
             raise

@@ -148,7 +148,7 @@ class TestWhatIsSent:
     def test_command_prints_credentials(
         self, scripted: ScriptedServer, exchanges: dict[str, Any], instance: Instance, run: Run, tmp_path: pathlib.Path
     ) -> None:
-        """``get`` logs in as the instance; every later call has the same nonce, of another profile and after ``cache clear``."""
+        """``get`` logs in as the instance; later calls have the same nonce, of another profile or a cleared cache."""
         config = tmp_path / "config"
         config.write_text(
             "".join(
