@@ -13,9 +13,11 @@ import pytest
 from botocore.httpchecksum import AwsChunkedWrapper
 
 import vault_credential_process
-from vault_credential_process import healing
+from vault_credential_process import healing, keeper
 from vault_credential_process.demo import aws
+from vault_credential_process.testing.scripted import ScriptedServer
 
+from .bench import READ, Bench, Clock
 from .conftest import Tenant
 
 
@@ -163,6 +165,47 @@ def test_there_is_no_loop(session: Any, short_lived: Tenant, cloud: aws.LocalAWS
             client.list_buckets()
 
     assert outcomes(cloud, begin) == [(first, "expired"), (second, "expired"), (second, "expired")]
+
+
+def test_new_keys_that_are_refused_too_are_replaced_ever_more_seldom(
+    scripted: ScriptedServer, exchanges: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that refuses all keys costs one pair an hour in the end; keys that came otherwise begin anew."""
+    moment = 1000.0
+    monkeypatch.setattr(keeper, "uptime", lambda: moment)
+    bench = Bench(scripted, exchanges, Clock())
+    bench.on_login()
+    scripted.on("GET", READ, *(bench.lease(36000, f"ASIA{number}") for number in range(20)))
+    kept = keeper.Keeper(bench.fetcher(vault_aws_background="off"))
+    healed = []
+    for second in range(12000):
+        moment = 1000.0 + second
+        if kept.heal(kept.frozen().access_key):
+            healed.append(second)
+    bench.clock.now += 35990
+    other = kept.frozen().access_key
+
+    assert healed == [0, 60, 180, 420, 900, 1860, 3780, 7380, 10980]
+    assert (other, kept.heal(other), kept.heal(kept.frozen().access_key)) == ("ASIA10", True, False)
+
+
+def test_users_that_live_for_seconds_are_not_made_on_stock(
+    scripted: ScriptedServer, exchanges: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens of one second must not cost an idle program an IAM user a second; who asks gets a new pair at once."""
+    moment = 1000.0
+    monkeypatch.setattr(keeper, "uptime", lambda: moment)
+    bench = Bench(scripted, exchanges, Clock())
+    bench.on_login(lease_duration=1, renewable=False)
+    scripted.on("GET", READ, *(bench.lease(36000, f"AKIA{number}", "creds_iam_user") for number in range(3)))
+    kept = keeper.Keeper(bench.fetcher(vault_aws_background="off", vault_aws_probe="off"))
+    first = kept.frozen().access_key
+    next_look = kept.tend()
+    moment += 2
+    bench.clock.now += 2
+
+    assert (first, next_look) == ("AKIA0", 1000.0 + keeper.PAUSE)
+    assert kept.frozen().access_key == "AKIA1"
 
 
 def test_where_vault_has_no_others_the_error_is_awss(session: Any, short_lived: Tenant, cloud: aws.LocalAWS) -> None:

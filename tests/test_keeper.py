@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import logging
 import pathlib
 import socket
@@ -17,7 +19,7 @@ import pytest
 
 from vault_credential_process import background as background_module
 from vault_credential_process import cache, keeper
-from vault_credential_process.errors import SealedError, UnreachableError, VaultCredentialError
+from vault_credential_process.errors import AuthenticationError, SealedError, UnreachableError, VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Health, Keeper, keeper_of
 from vault_credential_process.provider import VaultCredentials
@@ -185,6 +187,66 @@ def test_vault_away_costs_no_request_until_the_pair_ends(
     assert told[1].startswith("Vault gives credentials again, after ")
     assert kept.health().lease_ends == 1
     assert kept.health().error is None
+
+
+def refusals_of(live: Bench, seconds: float) -> tuple[Keeper, list[float]]:
+    """Let a pair end while logins are refused for some seconds; return its keeper and the times of the logins."""
+    logins: list[float] = []
+
+    def refuse(connection: socket.socket, _: Request) -> None:
+        logins.append(time.monotonic())
+        connection.sendall(reply(403, {"errors": ["permission denied"]}))
+
+    live.on_login(lease_duration=0.5, renewable=False)
+    leases(live, 0.5)
+    kept = VaultCredentials(live.fetcher()).keeper
+    live.server.on("POST", LOGIN, refuse)
+    wait_for(lambda: (kept.seconds_left() or 0) < 0 and kept._refusals)
+    del logins[:]
+    time.sleep(seconds)
+    return kept, logins
+
+
+def test_thread_backs_off_from_refusals(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Vault refuses the thread asks ever more seldom, up to the longest pause; a success ends that."""
+    monkeypatch.setattr(keeper, "PAUSE_AFTER_THE_END", (0.01, 0.02))
+    monkeypatch.setattr(keeper, "PAUSE_AFTER_REFUSAL", (0.1, 0.8))
+    kept, logins = refusals_of(live, 3.5)
+    pauses = [after - before for before, after in itertools.pairwise(logins)]
+
+    assert 3 <= len(logins) <= 7
+    assert min(pauses) > 0.15
+    assert max(pauses) < 1.6
+    live.on_login()
+    leases(live, 900)
+    wait_for(lambda: kept.health().error is None)
+    assert kept._refusals == 0
+
+
+def test_caller_tries_anew_while_the_thread_backs_off(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers get the remembered refusal at once, and one of them asks from time to time: what was mended is found."""
+    monkeypatch.setattr(keeper, "PAUSE_AFTER_REFUSAL", (60.0, 300.0))
+    monkeypatch.setattr(keeper, "PAUSE_OF_CALLERS", 1.0)
+    kept, logins = refusals_of(live, 0)
+    limit = time.monotonic() + 2.5
+    failed = 0
+    while time.monotonic() < limit:
+        with pytest.raises(AuthenticationError, match="permission denied"):
+            kept.frozen()
+        failed += 1
+        time.sleep(0.01)
+
+    assert 1 <= len(logins) <= 3
+    assert failed > 50
+    live.on_login()
+    leases(live, 900)
+    limit = time.monotonic() + 3
+    key = None
+    while key is None and time.monotonic() < limit:
+        with contextlib.suppress(AuthenticationError):
+            key = kept.frozen().access_key
+        time.sleep(0.01)
+    assert key == "ASIA0"
 
 
 def test_health_tells_of_the_trouble(live: Bench) -> None:

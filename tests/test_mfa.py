@@ -17,11 +17,17 @@ from typing import Any
 
 import pytest
 
+from vault_credential_process import auth, mfa
+from vault_credential_process.cache.memory import Memory
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.errors import AuthenticationError, VaultCredentialError
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.profiles import Profile
 from vault_credential_process.testing.scripted import ScriptedServer, reply
+from vault_credential_process.vault import Vault
 
 from .auth.methods import log_in
+from .bench import Clock
 from .conftest import Run
 from .desk import ASKED, PASSWORD, Desk, with_users
 from .pages import Page
@@ -387,6 +393,39 @@ def test_refusal_that_another_code_does_not_mend(scripted: ScriptedServer, answe
     assert message.isprintable()
     assert [secret for secret in ("654321", "canary-request-id", PASSWORD) if secret in message] == []
     assert len(person.heard) == 2
+
+
+def test_refused_code_is_not_sent_again(scripted: ScriptedServer) -> None:
+    """A command that prints the same refused code has it sent once in 90 s; another code goes at once."""
+    wanting(scripted, [TOTP])
+    scripted.on(
+        "POST", VALIDATE, reply(403, {"errors": ["login MFA validation failed: failed to satisfy enforcement"]})
+    )
+    clock, cache = Clock(), Memory()
+
+    def logs_in(code: str) -> str:
+        keys = {**KEYS, "vault_addr": scripted.address, "vault_login_mfa_code_command": f"echo {code}"}
+        config = auth.configure({}, {"VAULT_PASSWORD": PASSWORD}, Profile("webapp", keys))
+        with Vault(config, Deadline(20), clock, cache=cache) as vault, pytest.raises(AuthenticationError) as caught:
+            auth.login(auth.choose(config), vault)
+        return str(caught.value)
+
+    told = [logs_in("123456") for _ in range(3)]
+    assert scripted.asked("POST", VALIDATE) == 1
+    assert "the second factor was refused: " in told[0]
+    assert told[1] == told[2]
+    assert "/v1/sys/mfa/validate: the second factor was refused before: login MFA validation failed: " in told[1]
+    assert told[1].endswith(
+        "; its code is not sent again until 2026-11-23T20:18:33Z: wait for a new one, or run: vault-credential-process "
+        "login --profile webapp"
+    )
+    assert "123456" not in "".join(told)
+
+    logs_in("654321")
+    clock.now += mfa.WAIT
+    logs_in("123456")
+    codes = [r.json["mfa_payload"]["totp-id"] for r in scripted.requests if r.path == f"/v1/{VALIDATE}"]
+    assert codes == [["123456"], ["654321"], ["123456"]]
 
 
 def test_code_of_one_letter(scripted: ScriptedServer) -> None:

@@ -19,13 +19,15 @@ from vault_credential_process.models import AWSCredentials, CredentialType, Vaul
 class Answer:
     """A successful answer: its body, when its request was about to be sent, and its age in a proxy's cache.
 
-    ``from_cache`` tells that others have it too: in the cache's first second its age is nothing yet.
+    ``from_cache`` tells that others have it too: in the cache's first second its age is nothing yet. ``by_agent`` tells
+    that an Agent or Proxy passed it on: whether it keeps a login's answer for others as well, nobody can tell.
     """
 
     body: Mapping[str, Any] = dataclasses.field(repr=False)
     asked_at: float
     age: float = 0.0
     from_cache: bool = False
+    by_agent: bool = False
 
 
 def login_token(answer: Answer, where: str) -> VaultToken:

@@ -274,6 +274,8 @@ class Config:
     ambient: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     origins: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
+    emptied: str = ""
+    """An option of an auth method that stands there without a value, by the name that it has there."""
     aws_region: str | None = None
     aws_sts_endpoint: str | None = None
     aws_ca_bundle: str | None = None

@@ -21,7 +21,15 @@ from collections.abc import Callable
 from botocore.credentials import ReadOnlyCredentials
 
 from vault_credential_process.background import background, uptime
-from vault_credential_process.errors import DeadlineError, VaultCredentialError, bare, failure_of
+from vault_credential_process.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DeadlineError,
+    PermissionDeniedError,
+    VaultCredentialError,
+    bare,
+    failure_of,
+)
 from vault_credential_process.expiry import format_timestamp, refresh_margin
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import AWSCredentials
@@ -35,8 +43,18 @@ PAUSE_AFTER_THE_END = (0.5, 2.0)
 """Seconds, at least and at most, between two tries once the pair has ended: each tries several times by itself, so
 that no 4 s pass without a request and Vault's return is noticed at once."""
 
+PAUSE_AFTER_REFUSAL = (5.0, 300.0)
+"""Seconds between two tries after a refusal, the first and the longest: each time twice as long. Vault is there, so
+nothing is gained by haste, and wrong secrets lock users and roles out."""
+
+PAUSE_OF_CALLERS = 5.0
+"""Seconds after a refusal until a caller's call tries anew, so that a secret that was mended is noticed soon."""
+
 HEAL_INTERVAL = 60.0
 """Seconds between two replacements of pairs that AWS refused before their end."""
+
+HEAL_INTERVAL_AT_MOST = 3600.0
+"""The same where each new pair is refused as well: the pause doubles up to this, for each may be a new IAM user."""
 
 GIVE_BACK = 5.0
 """Seconds that the end of a program may take longer for it."""
@@ -160,7 +178,11 @@ class Keeper:
         self._trouble: str | None = None
         self._trouble_since = 0.0
         self._tries = 0
+        self._refusals = 0
+        self._told_until = float("-inf")
         self._healed_at = float("-inf")
+        self._healed_key: str | None = None
+        self._heal_interval = HEAL_INTERVAL
         self.is_shared = fetcher.cache.shared
         """Whether other processes have what is held, by a cache or by ``fork``."""
         self._fetches = self._refreshes = self._failures = self._hits = self._waits = self._lease_ends = 0
@@ -248,7 +270,8 @@ class Keeper:
     def heal(self, access_key: str) -> bool:
         """Replace a pair that AWS refused before its end; tell whether there is another one to sign with now.
 
-        Once a minute at most, and not for keys of an IAM user that AWS may not know yet: then it is not the pair.
+        Once a minute at most, ever more seldom while the new ones are refused too, and not for keys of an IAM user that
+        AWS may not know yet: then it is not the pair.
         """
         held = self._held
         if held is None or held.frozen.access_key != access_key:
@@ -257,14 +280,20 @@ class Keeper:
         if pair.credential_type == "iam_user" and self._clock() - pair.issued < YOUNG:
             return False
         with self._lock:
-            if self._held is held and uptime() - self._healed_at >= HEAL_INTERVAL:
+            in_vain = access_key == self._healed_key
+            interval = self._heal_interval if in_vain else HEAL_INTERVAL
+            if self._held is held and uptime() - self._healed_at >= interval:
                 self._healed_at = uptime()
                 logger.warning("AWS refuses keys that should live for %.0f s more; others are read", self._left(held))
                 try:
                     self._fetch(instead_of=access_key)
                 except VaultCredentialError as error:
                     logger.debug("no others were to be had: %s", error)
-                    self._healed_at -= HEAL_INTERVAL - HEAL_PAUSE
+                    self._healed_at -= interval - HEAL_PAUSE
+                else:
+                    if self._held is not held:
+                        self._healed_key = self._held.frozen.access_key
+                        self._heal_interval = min(2 * interval, HEAL_INTERVAL_AT_MOST) if in_vain else HEAL_INTERVAL
                 self._schedule()
             current = self._held
         return current is not None and current.frozen.access_key != access_key
@@ -339,7 +368,7 @@ class Keeper:
         try:
             held = self._held
             if held is None or self._left(held) <= 0:
-                if self._failure is not None and uptime() < self._due:
+                if self._failure is not None and uptime() < self._told_until:
                     raise self._told(self._failure)
                 try:
                     self._fetch()
@@ -383,7 +412,7 @@ class Keeper:
             # Without its traceback, which would keep alive what the call held, secrets among it.
             self._failure, self._tried_for = bare(error), held
             self._note_trouble(str(error))
-            self._due = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
+            self._pause_after(error)
             raise
         else:
             if held is None or found.credentials != held.credentials:
@@ -396,9 +425,20 @@ class Keeper:
                 self._note_trouble(found.failure)
             elif self._trouble is not None:
                 logger.warning("Vault gives credentials again, after %.0f s", self._clock() - self._trouble_since)
-                self._trouble, self._failure, self._tries = None, None, 0
+                self._trouble, self._failure, self._tries, self._refusals = None, None, 0, 0
         finally:
             self._tell_hooks()
+
+    def _pause_after(self, error: VaultCredentialError) -> None:
+        """Set when a fetch that failed is tried again: by the thread, and for a caller."""
+        if not isinstance(error, (AuthenticationError, ConfigurationError, PermissionDeniedError)):
+            self._due = self._told_until = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
+            return
+        first, longest = PAUSE_AFTER_REFUSAL
+        pause = min(first * 2 ** min(self._refusals, 20), longest)
+        self._refusals += 1
+        self._due = uptime() + pause * random.uniform(1.0, 1.2)  # noqa: S311 - jitter
+        self._told_until = uptime() + PAUSE_OF_CALLERS
 
     def _take(self, pair: AWSCredentials) -> None:
         """Hold a new pair."""
@@ -407,7 +447,9 @@ class Keeper:
             self._lease_ends += 1
         frozen = ReadOnlyCredentials(pair.access_key, pair.secret_key, pair.session_token, pair.account_id)
         self._held = self._dated(frozen, pair, moment + pair.expiry - now)
-        self._due = max(self._held.calm_until, moment + PAUSE_AFTER_THE_END[0])
+        # Each read makes an IAM user: those that live for seconds are not read on stock, only for who asks.
+        is_costly = pair.credential_type == "iam_user" and pair.life < PAUSE
+        self._due = max(self._held.calm_until, moment + (PAUSE if is_costly else PAUSE_AFTER_THE_END[0]))
         self._token_due = moment
         self._refreshes += 1
 

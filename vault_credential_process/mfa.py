@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from vault_credential_process import refusals, sources
+from vault_credential_process import refusals, refused, sources
 from vault_credential_process.answers import Answer, text_of
 from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, VaultCredentialError, one_line
@@ -17,11 +18,18 @@ from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import Person
 from vault_credential_process.refusals import Refusal, RefusedError
 
+if TYPE_CHECKING:
+    from vault_credential_process.vault import Vault
+
 logger = logging.getLogger(__name__)
 
 PATH = "sys/mfa/validate"
 TRIES = 3
 """How often a person may give a code for one login: a refused one does not use the login up, and Vault allows five."""
+
+
+WAIT = 90.0
+"""Seconds for which a code that was refused is not sent again: as long as any clock may take it for a right one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,31 +85,52 @@ def _methods(constraint: object) -> tuple[Method, ...]:
     )
 
 
-def validate(
-    ask: Callable[..., Answer], required: Requirement, config: Config, person: Person | None, deadline: Deadline
-) -> Answer:
-    """Give what a login wants and return the answer with the token; ``ask`` is how Vault is asked.
+def validate(vault: Vault, required: Requirement, login: str) -> Answer:
+    """Give what a login at ``login`` wants and return the answer with the token.
 
-    A person whose code was refused may give another one. A command may not: it would print the same code again.
+    A person whose code was refused may give another one. A command may not: it would print the same code again, which
+    is not sent twice unless a person wants it.
 
     :raises VaultCredentialError: when nobody can give what the login wants, or Vault does not accept it.
     """
+    config, person = vault.config, vault.person
     for left in reversed(range(TRIES)):
-        chosen, codes = payload(required, config, person, deadline)
+        chosen, codes = payload(required, config, person, vault.deadline)
+        given = [(method, code) for method, found in chosen.items() for code in found]
+        if person is None:
+            _check_unrefused(vault, login, given)
         try:
-            return ask(
+            return vault.ask(
                 PATH,
                 {"mfa_request_id": required.request_id, "mfa_payload": chosen},
                 secrets=(required.request_id, *codes),
             )
         except RefusedError as error:
-            is_last = not (left and codes and _is_wrong_code(error.refusal))
+            is_wrong = _is_wrong_code(error.refusal)
+            if is_wrong and person is None:
+                for method, code in given:
+                    refused.remember(vault, login, error.refusal, method, code, what="refused code", seconds=WAIT)
+            is_last = not (left and codes and is_wrong)
             if person is None or config.vault_login_mfa_code_command or is_last:
-                raise refused(error.refusal) from None
+                raise refusal_of(error.refusal) from None
             logger.debug("the second factor was refused: %s", error)
         # With several factors the codes that were right are used up too.
         person.tell("The code was refused. A code serves once: wait for the next one.")
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _check_unrefused(vault: Vault, login: str, given: list[tuple[str, str]]) -> None:
+    """Refuse what Vault would refuse again.
+
+    :raises AuthenticationError: when a code was refused already, for the same login.
+    """
+    for method, code in given:
+        before = refused.recall(vault, login, method, code)
+        if before is not None:
+            raise AuthenticationError(
+                f"{vault.config.vault_addr}/v1/{PATH}: the second factor was refused before: {before.said}; its code "
+                f"is not sent again until {before.until}: wait for a new one, or run: {vault.config.login_command}"
+            )
 
 
 def payload(
@@ -164,7 +193,7 @@ def _says(refusal: Refusal, words: str) -> bool:
     return any(words in text.lower() for text in refusal.errors or ())
 
 
-def refused(refusal: Refusal) -> VaultCredentialError:
+def refusal_of(refusal: Refusal) -> VaultCredentialError:
     """Return the error of a second factor that was not accepted."""
     error = refusals.general(refusal)
     if error is not None:

@@ -85,8 +85,9 @@ class Requester:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
                 if response.status_code < 300:
                     body, age = _body(response, self.config, secrets), _age(response)
-                    is_hit = response.headers.get("X-Cache", "").upper() == "HIT"
-                    return Answer(body, asked_at, age, from_cache=age > 0 or is_hit)
+                    cache = response.headers.get("X-Cache", "").upper()
+                    from_cache = age > 0 or cache == "HIT"
+                    return Answer(body, asked_at, age, from_cache=from_cache, by_agent=from_cache or bool(cache))
                 refusal = _refusal(response, self.config, path, secrets)
                 wait = max(wait, _retry_after(response))
                 if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):

@@ -106,17 +106,17 @@ class Vault:
         """
         required = mfa.requirement(answer)
         if required is not None:
+            answer = mfa.validate(self, required, path)
             path = mfa.PATH
-            answer = mfa.validate(self.ask, required, self.config, self.person, self.deadline)
         token = answers.login_token(answer, f"{self.config.vault_addr}/v1/{path}")
         shown = tuple(one_line(policy, secrets=(*secrets, token.value)) for policy in token.policies)
         token = dataclasses.replace(token, policies=shown)
-        if answer.from_cache:
-            # From an Agent's cache: others have it too, and the Agent renews it.
+        if answer.by_agent:
+            # Others have it from the Agent's cache too, or will: who is first gets it without a sign of that.
             token = dataclasses.replace(token, external=True)
-            if token.uses_left is None:
-                with contextlib.suppress(PermissionDeniedError):
-                    token = self.look_up(token.value, origin="an Agent's cache")
+        if answer.from_cache and token.uses_left is None:
+            with contextlib.suppress(PermissionDeniedError):
+                token = self.look_up(token.value, origin="an Agent's cache")
         logger.debug("logged in at %s as %s token with %d policies", path, token.token_type, len(token.policies))
         return token
 

@@ -14,12 +14,13 @@ import hypothesis.strategies as st
 import pytest
 
 from vault_credential_process import auth, parsers
-from vault_credential_process.auth.password import WAIT, PasswordMethod
+from vault_credential_process.auth.password import PasswordMethod
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.errors import AuthenticationError, ConfigurationError, VaultCredentialError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.profiles import Profile
+from vault_credential_process.refused import WAIT
 from vault_credential_process.testing.auth import TOKEN, AuthMethodContract
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 

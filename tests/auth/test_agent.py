@@ -25,7 +25,7 @@ from vault_credential_process.testing.auth import AuthMethodContract
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 from vault_credential_process.vault import Vault
 
-from ..bench import DENIED, LOOK_UP, NOW, READ, Bench, Clock
+from ..bench import DENIED, LOOK_UP, NOW, READ, REVOKE, Bench, Clock
 from ..conftest import COMMAND, Run
 from ..pages import Page
 from ..peers_agent import Agent, Kind
@@ -259,6 +259,35 @@ def test_login_from_the_cache_of_a_proxy_is_looked_up(scripted: ScriptedServer) 
 
     assert (known.value, known.external, known.expiry) == ("hvs.SHARED", True, NOW + 45)
     assert (unknown.value, unknown.external, unknown.expiry) == ("hvs.SHARED", True, NOW - 300 + 60)
+
+
+@pytest.mark.parametrize(("headers", "ends"), [({"X-Cache": "MISS"}, 0), ({}, 1)])
+def test_login_that_an_agent_may_have_kept_is_not_revoked(
+    scripted: ScriptedServer, exchanges: dict[str, Any], headers: dict[str, str], ends: int
+) -> None:
+    """A ``MISS`` is the next program's ``HIT``: the token is not ended after the read, nor asked about; ours is."""
+    bench = Bench(scripted, exchanges, Clock())
+    answer = {"auth": {"client_token": "hvs.SHARED", "lease_duration": 3600, "renewable": True}}
+    scripted.on("POST", "auth/approle/login", reply(200, answer, headers))
+    scripted.on("GET", READ, bench.lease(900))
+    fetcher = bench.fetcher(keep=False)
+    fetcher.fetch()
+
+    assert bench.asked() == ["POST auth/approle/login", f"GET {READ}"] + [f"POST {REVOKE}"] * ends
+
+
+def test_kept_login_through_an_agent_is_left_alone(scripted: ScriptedServer, exchanges: dict[str, Any]) -> None:
+    """What is kept of a ``MISS`` is not revoked on request either, as at the end of a program."""
+    bench = Bench(scripted, exchanges, Clock())
+    answer = {"auth": {"client_token": "hvs.SHARED", "lease_duration": 3600, "renewable": True}}
+    scripted.on("POST", "auth/approle/login", reply(200, answer, {"X-Cache": "MISS"}))
+    scripted.on("GET", READ, bench.lease(900))
+    fetcher = bench.fetcher()
+    fetcher.fetch()
+    told = fetcher.forget(revoke=True)
+
+    assert told[0].startswith("no token of ours is held, so nothing was revoked")
+    assert bench.asked() == ["POST auth/approle/login", f"GET {READ}"]
 
 
 @pytest.mark.parametrize(
@@ -515,7 +544,7 @@ def test_agent_that_waits_for_vault_does_not_outlast_the_deadline(
 
 
 def test_login_through_the_cache_of_a_proxy(fresh: Laboratory, approle: dict[str, str]) -> None:
-    """A second login with the same AppRole gets the token of the first, which is not ours to revoke."""
+    """A second login with the same AppRole gets the token of the first; neither of them may revoke it."""
     with Agent(fresh.server, approle, caches=True) as agent:
         environ = {"VAULT_ROLE_ID": approle["role_id"], "VAULT_SECRET_ID_FILE": approle["secret_id_file"]}
         config = auth.configure({"vault_addr": agent.address}, environ, None)
@@ -525,7 +554,7 @@ def test_login_through_the_cache_of_a_proxy(fresh: Laboratory, approle: dict[str
                 tokens.append(auth.login(auth.choose(config), vault))
     first, second = tokens
 
-    assert (first.value, first.external) == (second.value, False)
+    assert (first.value, first.external) == (second.value, True)
     assert (second.external, second.looked_up) == (True, True)
     assert second.seconds_left(time.time()) == pytest.approx(3600, abs=30)
 

@@ -15,6 +15,8 @@ from vault_credential_process.auth import AuthMethod
 from vault_credential_process.auth.approle import AppRole
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory, write_private
 from vault_credential_process.errors import AuthenticationError, ConfigurationError, SealedError
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.refused import WAIT
 from vault_credential_process.testing.auth import AuthMethodContract
 from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
 
@@ -24,6 +26,7 @@ from ..pages import Page
 from ..test_cache import InMemoryKeyring, store
 from ..test_sources import unprivileged
 from .methods import document, get
+from .people import Somebody
 from .test_auto import APPROLE, NOW, SECRET_ID, log_in
 
 __all__ = ["store"]
@@ -250,6 +253,75 @@ def test_replaced_secret_id_is_taken_up_by_a_program_that_runs(
     assert logins == ["of-the-first-week", "of-the-second-week"]
 
 
+def test_refused_secret_id_is_not_sent_again(
+    scripted: ScriptedServer, exchanges: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    """One that was refused goes out once in ten minutes, for it locks the role; another one goes out at once."""
+    scripted.on_login(exchanges["approle_login_bad_secret_id"])
+    bench = Bench(scripted, exchanges, Clock())
+    path = secret_file(tmp_path, "dead-secret-id")
+    fetcher = bench.fetcher(environ={}, vault_role_id="role", vault_secret_id_file=path)
+    told = []
+    for _ in range(6):
+        with pytest.raises(AuthenticationError) as caught:
+            fetcher.fetch()
+        told.append(str(caught.value))
+    assert scripted.asked("POST", LOGIN) == 1
+    assert "login refused: invalid role or secret ID; check vault_role_id" in told[0]
+    again = (
+        f"{scripted.address}/v1/{LOGIN}: login refused before: invalid role or secret ID; the Secret ID (from {path}) "
+        "is not sent again until 2026-11-23T20:27:03Z, for a few wrong ones lock the role out: replace it, or run: "
+        f"vault-credential-process login --vault-addr {scripted.address}"
+    )
+    assert told[1:] == [again] * 5
+
+    with pytest.raises(AuthenticationError, match="login refused: "):
+        fetcher.log_in(Somebody(), Deadline(20))
+    bench.clock.now += WAIT
+    with pytest.raises(AuthenticationError, match="login refused: "):
+        fetcher.fetch()
+    assert scripted.asked("POST", LOGIN) == 3
+
+    bench.on_login()
+    scripted.on("GET", "aws/creds/webapp", bench.lease(900))
+    secret_file(tmp_path, "living-secret-id")
+    fetcher.fetch()
+    sent = [r.json["secret_id"] for r in scripted.requests if r.path == f"/v1/{LOGIN}"]
+    assert sent == ["dead-secret-id"] * 3 + ["living-secret-id"]
+
+
+def test_login_that_works_again_ends_the_wait(scripted: ScriptedServer, exchanges: dict[str, Any]) -> None:
+    """Once a person's login with the same Secret ID worked, programs send it too."""
+    scripted.on_login(exchanges["approle_login_bad_secret_id"])
+    bench = Bench(scripted, exchanges, Clock())
+    fetcher = bench.fetcher()
+    with pytest.raises(AuthenticationError):
+        fetcher.fetch()
+    bench.on_login(lease_duration=100, renewable=False)
+    scripted.on("GET", "aws/creds/webapp", bench.lease(300))
+    fetcher.log_in(Somebody(), Deadline(20))
+    bench.clock.now += 200
+    fetcher.fetch()
+
+    assert scripted.asked("POST", LOGIN) == 3
+
+
+def test_refusal_of_a_right_secret_id_is_not_held_against_it(
+    scripted: ScriptedServer, exchanges: dict[str, Any]
+) -> None:
+    """While a role is locked the answer is 403: the line says so, and the Secret ID goes out again next time."""
+    scripted.on("POST", LOGIN, reply(403, {"errors": ["permission denied"]}))
+    fetcher = Bench(scripted, exchanges, Clock()).fetcher()
+    for _ in range(2):
+        with pytest.raises(AuthenticationError) as caught:
+            fetcher.fetch()
+        assert str(caught.value).endswith(
+            ", or the role is locked out after wrong Secret IDs: wait 15 minutes, or see sys/locked-users"
+        )
+
+    assert scripted.asked("POST", LOGIN) == 2
+
+
 @pytest.fixture(scope="module")
 def machines(fresh: Laboratory) -> Iterator[Laboratory]:
     """A server that was set up as the page tells, its files in the laboratory's directory."""
@@ -305,6 +377,18 @@ def test_role_without_secret_ids_logs_in(
     del keys["vault_secret_id_file"]
 
     assert document(get(run, machines, keys | {"vault_role_id": role_id}, clean_environment))["Version"] == 1
+
+
+def test_host_with_a_dead_secret_id_locks_nobody_out(
+    run: Run, machines: Laboratory, keys: dict[str, str], clean_environment: pathlib.Path
+) -> None:
+    """After seven calls with a Secret ID that was destroyed the role's other ones still log in."""
+    del keys["vault_secret_id_file"]
+    for _ in range(7):
+        assert get(run, machines, keys, clean_environment, VAULT_SECRET_ID="dead").returncode == 3
+    assert machines.server.call("GET", "sys/locked-users")["data"]["total"] == 0
+
+    document(get(run, machines, keys, clean_environment, VAULT_SECRET_ID=new_secret_id(machines)))
 
 
 CHECK = "check vault_role_id (from vault_role_id in [profile webapp]) and the Secret ID (from {file}): it may have"

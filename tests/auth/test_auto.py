@@ -29,6 +29,7 @@ APPROLE = {"VAULT_ROLE_ID": "ROLE_ID", "VAULT_SECRET_ID": SECRET_ID}
 TOKEN = {"VAULT_TOKEN": "hvs.EXAMPLE"}
 
 
+ALL_BUT_TOKEN = [name for name in auth.METHODS if name != "token"]
 WITH_ROLES = [name for name in auth.METHODS if auth.find(name).takes_role]
 
 
@@ -79,6 +80,19 @@ def names(environ: Mapping[str, str], keys: Mapping[str, str] | None = None, **a
         ({"VAULT_AUTH_ROLE": "x"}, {"vault_role_id": "x"}, {}, ["approle"]),
         ({"VAULT_USERNAME": "x"}, {"vault_role_id": "x", "vault_auth_method": "ldap"}, {}, ["ldap"]),
         ({"VAULT_FORMAT": "json"}, {"vault_role_id": "x"}, {}, ["approle"]),  # a variable of Vault's own command
+        ({}, {"vault_auth_mount": "x"}, {}, ALL_BUT_TOKEN),
+        (TOKEN, {"vault_auth_mount": "x"}, {}, ALL_BUT_TOKEN),
+        (TOKEN, None, {"vault_login_mfa_code_command": "x"}, ALL_BUT_TOKEN),
+        (TOKEN | APPROLE, {"vault_auth_mount": "x"}, {}, ["approle"]),
+        ({}, {"vault_auth_mount": "x", "vault_token_file": "/x"}, {}, ["token"]),
+        ({"VAULT_AUTH_MOUNT": "x"}, None, {}, ALL_BUT_TOKEN),
+        (TOKEN | {"VAULT_AUTH_MOUNT": "x"}, None, {}, ["token"]),
+        ({"VAULT_NAMESPACE": "x", "VAULT_AUTH_NAMESPACE": "x"}, None, {}, [*ALL_BUT_TOKEN, "token"]),
+        ({"VAULT_ROLE_ID": "", "VAULT_SECRET_ID": ""}, None, {}, ALL_BUT_TOKEN),
+        ({"BAO_USERNAME": ""}, {}, {}, ALL_BUT_TOKEN),
+        ({"VAULT_ROLE_ID": ""} | TOKEN, None, {}, ["token"]),
+        ({"VAULT_TOKEN": "", "VAULT_ADDR": ""}, None, {}, [*ALL_BUT_TOKEN, "token"]),
+        ({"VAULT_ROLE_ID": ""}, {"vault_auth_method": "token"}, {}, ["token"]),
     ],
 )
 def test_auto_takes_what_is_nearest(
@@ -232,6 +246,24 @@ def test_no_way_to_log_in_lists_each_method_with_its_reason(scripted: ScriptedSe
     assert scripted.requests == []
 
 
+@pytest.mark.parametrize(
+    ("environ", "keys", "reason"),
+    [
+        ({}, {"vault_auth_mount": "x"}, "vault_auth_mount is set (from vault_auth_mount in [profile webapp])"),
+        ({"VAULT_AUTH_MOUNT": "x"}, {}, "vault_auth_mount is set (from VAULT_AUTH_MOUNT)"),
+        ({"VAULT_ROLE_ID": ""}, {}, "VAULT_ROLE_ID is there but empty"),
+        ({}, {"vault_username": ""}, "vault_username is there but empty"),
+    ],
+)
+@pytest.mark.usefixtures("administrator")
+def test_token_that_is_not_taken_is_told(environ: dict[str, str], keys: dict[str, str], reason: str) -> None:
+    """Whoever has a token file hears why it did not answer."""
+    with pytest.raises(AuthUnavailable) as caught:
+        auth.choose(auth.configure({}, environ, Profile("webapp", keys)))
+
+    assert f"token: not taken where {reason})" in str(caught.value)
+
+
 @pytest.fixture
 def administrator(clean_environment: pathlib.Path) -> None:
     """An administrator's token file in the home directory."""
@@ -285,6 +317,12 @@ def test_refused_login_does_not_fall_back(scripted: ScriptedServer, exchanges: d
         ({}, {"vault_auth_role": "app"}),
         ({}, {"vault_auth_method": "kubernetes", "vault_auth_role": "app"}),
         ({}, {"vault_auth_method": "userpass", "vault_username": "alice"}),
+        ({}, {"vault_auth_mount": "k8s-prod"}),
+        ({"VAULT_TOKEN": "hvs.ADMIN"}, {"vault_auth_mount": "k8s-prod"}),
+        ({"VAULT_LOGIN_MFA_CODE_COMMAND": "x"}, {}),
+        ({"VAULT_ROLE_ID": "", "VAULT_SECRET_ID": ""}, {}),
+        ({}, {"vault_username": ""}),
+        ({}, {"vault_token_file": "", "vault_role_id": ""}),
     ],
 )
 def test_administrators_token_answers_for_no_other_method(

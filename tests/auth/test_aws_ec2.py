@@ -637,6 +637,21 @@ class TestRefused:
             log_in(scripted, vault_aws_ec2_nonce_file=str(nonce_file))
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"},
+        {"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"},
+    ],
+)
+def test_another_metadata_service_is_another_instance(environ: dict[str, str]) -> None:
+    """Where a variable says who tells of the instance, answers are kept apart by it."""
+    profile = Profile("webapp", {"vault_auth_method": "aws-ec2"})
+    first, second = (auth.choose(auth.configure({}, e, profile)).identity() for e in ({}, environ))
+
+    assert first != second
+
+
 def test_unknown_proof_is_told() -> None:
     """There are three forms of the document."""
     with pytest.raises(ConfigurationError, match=r"vault_aws_ec2_proof: write pkcs7, rsa2048 or identity \(from"):

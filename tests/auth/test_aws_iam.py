@@ -233,17 +233,64 @@ class TestIdentity:
             ({"AWS_ROLE_ARN": aws.ROLE_ARN}, {}),
             ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/other"}, {}),
             ({"AWS_ACCESS_KEY_ID": "AKIAI44QH8DHBEXAMPLE"}, {}),
+            ({"AWS_CONTAINER_AUTHORIZATION_TOKEN": "another"}, {}),
+            ({"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/other"}, {}),
+            ({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}, {}),
+            ({"AWS_ENDPOINT_URL_STS": "https://127.0.0.1:1"}, {}),
+            ({}, {"vault_aws_iam_sts_endpoint": "https://127.0.0.1:1"}),
         ],
     )
-    def test_tells_signers_apart(self, environ: dict[str, str], keys: dict[str, str]) -> None:
-        """Another source, another key and another server id make somebody else."""
-        assert self.of(EXAMPLE | environ, **keys) != self.of(EXAMPLE)
+    @pytest.mark.parametrize("source", [{}, {"vault_aws_iam_profile": "base"}])
+    def test_tells_signers_apart(self, environ: dict[str, str], keys: dict[str, str], source: dict[str, str]) -> None:
+        """Another source, another key and another server id make somebody else: a named profile may lead there too."""
+        assert self.of(EXAMPLE | environ, **source | keys) != self.of(EXAMPLE, **source)
 
-    def test_key_of_the_environment_is_a_secret(self) -> None:
-        """The access key enters as a secret, and not where a profile is named: then it does not sign."""
-        assert self.of(EXAMPLE).secrets == ("AKIAIOSFODNN7EXAMPLE",)
-        assert self.of(EXAMPLE, vault_aws_iam_profile="base").secrets == ()
+    def test_keys_of_the_environment_are_secrets(self) -> None:
+        """The access key and what a container shows enter as secrets, each under its name."""
+        shown = {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "canary"}
+
+        assert self.of(EXAMPLE).secrets == ("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",)
+        assert self.of(shown).secrets == ("AWS_CONTAINER_AUTHORIZATION_TOKEN=canary",)
         assert self.of({}).secrets == ()
+
+    def test_another_home_has_other_files(self, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+        """Where AWS's files are the default ones the home directory tells which; both are watched."""
+        first = self.of({})
+        monkeypatch.setenv("HOME", str(tmp_path))
+        configuration = auth.configure({}, {}, Profile("webapp", KEYS))
+
+        assert self.of({}) != first
+        assert auth.watched(configuration) == (f"{tmp_path}/.aws/config", f"{tmp_path}/.aws/credentials")
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new"),
+        [
+            ("config", "role/webapp", "role/other"),
+            ("credentials", "AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE"),
+        ],
+    )
+    def test_files_tell_whose_the_keys_are(self, tmp_path: pathlib.Path, file: str, old: str, new: str) -> None:
+        """Another role or key of the profile, or of the one that it leads to, is somebody else; a new secret is not."""
+        paths = {name: tmp_path / name for name in ("config", "credentials")}
+        paths["config"].write_text(
+            "[profile ci]\nrole_arn = arn:aws:iam::123456789012:role/webapp\nsource_profile = base\n"
+        )
+        paths["credentials"].write_text(
+            "[base]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = one\n"
+        )
+        environ = {"AWS_CONFIG_FILE": str(paths["config"]), "AWS_SHARED_CREDENTIALS_FILE": str(paths["credentials"])}
+        first = self.of(environ, vault_aws_iam_profile="ci")
+        paths["credentials"].write_text(paths["credentials"].read_text().replace("= one", "= two"))
+        assert self.of(environ, vault_aws_iam_profile="ci") == first
+        paths[file].write_text(paths[file].read_text().replace(old, new))
+
+        assert self.of(environ, vault_aws_iam_profile="ci") != first
+
+    def test_files_that_cannot_be_read_are_left_to_the_login(self, tmp_path: pathlib.Path) -> None:
+        """What is no config file says nothing of whose the keys are, and fails nothing here."""
+        (tmp_path / "config").write_bytes(b"no section\n\xff")
+
+        assert self.of({"AWS_CONFIG_FILE": str(tmp_path / "config")}).secrets == ()
 
     def test_rotating_proofs_do_not_matter(self) -> None:
         """The secret key and the session token are replaced all the time."""

@@ -317,6 +317,25 @@ def test_identities_are_told_apart(other: dict[str, str]) -> None:
     assert first != second
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {azure.ENDPOINT: "http://127.0.0.1:2/msi/token"},
+        {azure.HEADER: "another"},
+        {azure.ENDPOINT: "", azure.HEADER: ""},
+        {azure.ENDPOINT: "", azure.HEADER: "", azure.IMDS_HOST: "http://127.0.0.1:3"},
+    ],
+)
+def test_places_are_told_apart(other: dict[str, str]) -> None:
+    """Another endpoint, and another header for the same one, may give another identity; the header is a secret."""
+    app = {azure.ENDPOINT: "http://127.0.0.1:1/msi/token", azure.HEADER: "canary"}
+    environs = (app, app | other, {})
+    found = [auth.choose(auth.configure({}, e, Profile("webapp", ROLE))).identity() for e in environs]
+
+    assert found[0] != found[1]
+    assert (found[0].secrets, found[2].secrets) == (("canary",), ())
+
+
 @pytest.mark.parametrize("status", [404, 410, 429, 500, 503])
 def test_busy_service_is_asked_again(
     scripted: ScriptedServer,

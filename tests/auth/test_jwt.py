@@ -28,6 +28,7 @@ from vault_credential_process.errors import (
     VaultCredentialError,
 )
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.models import Identity
 from vault_credential_process.profiles import Profile
 from vault_credential_process.testing.auth import AuthMethodContract
 from vault_credential_process.testing.scripted import Request, ScriptedServer, reply
@@ -199,7 +200,7 @@ class TestSources:
         assert sent == [*(job.tokens[name] for name in order), actions.given[-1]]
 
     def test_identity_is_the_source(self, job: Job, tmp_path: pathlib.Path) -> None:
-        """Each source is another identity, a replaced token is none; neither names nor secrets hold a token."""
+        """Each source is another identity, a replaced token of the same bearer is none."""
         keys, environ, found = dict(job.keys), dict(job.environ), []
         for gone in ("vault_jwt_file", "vault_jwt_command", "BAO_JWT", "VAULT_JWT", "VAULT_ID_TOKEN"):
             config = auth.configure({}, environ, Profile("webapp", keys))
@@ -207,7 +208,7 @@ class TestSources:
             (tmp_path / "token").write_text(good(jti="next"))
             assert JWT.from_config(config).identity() == first
             found.append(first.parts[3:4] if "command" not in gone else ("vault_jwt_command",))
-            assert first.secrets == ()
+            assert len(first.secrets) == (gone != "vault_jwt_command")
             keys.pop(gone, None)
             environ.pop(gone, None)
         config = auth.configure({"vault_jwt_audience": AUDIENCE}, environ, Profile("webapp", keys))
@@ -217,6 +218,43 @@ class TestSources:
             "vault_jwt_file", "vault_jwt_command", "vault_jwt", "vault_jwt", "VAULT_ID_TOKEN",
         ]  # fmt: skip
         assert last == ("jwt", "jwt", "webapp", "ACTIONS_ID_TOKEN_REQUEST_URL", AUDIENCE)
+
+    @pytest.mark.parametrize("name", ["file", "VAULT_JWT", "VAULT_ID_TOKEN"])
+    def test_identity_is_what_is_claimed(self, tmp_path: pathlib.Path, name: str) -> None:
+        """Another subject, or anything else that Vault may ask for, is somebody else; a younger token is not."""
+
+        def of(token: str) -> Identity:
+            (tmp_path / "token").write_text(token)
+            (tmp_path / "token").chmod(0o600)
+            keys = {"vault_jwt_file": str(tmp_path / "token")} if name == "file" else {}
+            environ = {name: token} if name.isupper() else {}
+            return auth.choose(auth.configure({}, environ, Profile("webapp", BY_NAME | keys))).identity()
+
+        first = of(good())
+        assert of(good(iat=1, nbf=2, exp=int(NOW) + 7, jti="next")) == first
+        others = [good(sub="project-B"), good(aud="x"), good(ref_protected="true"), "no.token", "no.other"]
+
+        assert len({first, *map(of, others)}) == 1 + len(others)
+
+    def test_identity_in_github_is_the_job(self, actions: Actions) -> None:
+        """What asks for the token is another for each job: nobody is handed what another job got."""
+        found = {
+            auth.choose(auth.configure({}, actions.environ(**other), Profile("webapp", BY_NAME))).identity()
+            for other in (
+                {},
+                {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "another"},
+                {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://127.0.0.1/"},
+            )
+        }
+
+        assert len(found) == 3
+
+    def test_file_is_watched(self, tmp_path: pathlib.Path) -> None:
+        """The quick answer ends where the file is replaced: it may be of another bearer then."""
+        keys = BY_NAME | {"vault_jwt_file": str(tmp_path / "token")}
+
+        assert auth.watched(auth.configure({}, {}, Profile("webapp", keys))) == (str(tmp_path / "token"),)
+        assert auth.watched(auth.configure({}, {}, Profile("webapp", BY_NAME))) == ()
 
     def test_file_is_read_at_each_login(self, vault: ScriptedServer, tmp_path: pathlib.Path) -> None:
         """A token that was replaced is what the next login sends."""
@@ -332,7 +370,11 @@ class TestAtHome:
                 {"GITLAB_CI": "true"},
                 "the GitLab job has no identity token: give it id_tokens: VAULT_ID_TOKEN",
             ),
-            ("webapp", {}, "no vault_jwt_file, no VAULT_JWT, and not in a job of GitHub Actions or GitLab"),
+            (
+                "webapp",
+                {},
+                "no vault_jwt_file, vault_jwt_command or VAULT_JWT, and not in a job of GitHub Actions or GitLab",
+            ),
         ],
     )
     def test_elsewhere(self, role: str, environ: dict[str, str], reason: str) -> None:
@@ -519,9 +561,7 @@ class TestRealServer:
         done = get(run, laboratory, Page("jwt").profile(), clean_environment, GITHUB_ACTIONS="true")
 
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
-        assert (
-            "(jwt: the GitHub Actions job has no identity token: give it permissions: id-token: write);" in done.stderr
-        )
+        assert ": the GitHub Actions job has no identity token: give it permissions: id-token: write;" in done.stderr
 
     def test_default_role(self, run: Run, laboratory: Laboratory, clean_environment: pathlib.Path) -> None:
         """Without a role the mount's default one is taken."""

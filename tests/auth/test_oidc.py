@@ -386,9 +386,7 @@ def test_without_a_browser_the_address_is_told(server: ScriptedServer, port: int
     login(server, somebody, port)
 
     assert somebody.told[0] == "Log in in the browser, within 20 s."
-    assert somebody.told[1].startswith(
-        "Open this address in a browser of this machine: https://idp."
-    )
+    assert somebody.told[1].startswith("Open this address in a browser of this machine: https://idp.")
     assert somebody.address == address_to(f"http://localhost:{port}/oidc/callback")
 
 

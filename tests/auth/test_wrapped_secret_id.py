@@ -40,6 +40,7 @@ from vault_credential_process.expiry import Deadline
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.models import VaultToken
 from vault_credential_process.profiles import Profile
+from vault_credential_process.refused import WAIT
 from vault_credential_process.testing.auth import AuthMethodContract
 from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, reply, reset
 from vault_credential_process.vault import Vault
@@ -513,6 +514,7 @@ def test_kept_secret_id_that_vault_refuses(host: Host) -> None:
     host.server.on("POST", LOGIN, REFUSED)
     message = host.fail()
     host.server.on("POST", LOGIN, LOGGED_IN)
+    host.clock.now += WAIT
     host.log_in()
 
     assert message == (
@@ -521,6 +523,43 @@ def test_kept_secret_id_that_vault_refuses(host: Host) -> None:
         "that was unwrapped may have expired or be used up"
     )
     assert host.asked == [LOOKUP, UNWRAP, LOGIN, LOGIN, LOGIN]
+
+
+def test_new_secret_id_that_vault_refuses(host: Host) -> None:
+    """Refused right after it was unwrapped it may be a thief's, of another namespace: loud once, with code 3."""
+    host.server.on("POST", LOGIN, REFUSED)
+    message, later = host.fail(), host.fail()
+
+    assert message == (
+        f"{host.server.address}/v1/auth/approle/login: login refused: invalid role or secret ID; POSSIBLE "
+        f"INTERCEPTION: the Secret ID was unwrapped from {host.file} just now: the wrapping token may have been "
+        "replaced by one of another namespace; tell the security team, unless vault_role_id (from vault_role_id in "
+        "[profile webapp]) or vault_auth_namespace is wrong"
+    )
+    assert f"refused before: invalid role or secret ID; the Secret ID (unwrapped from {host.file}) is not sent" in later
+    assert host.asked == [LOOKUP, UNWRAP, LOGIN]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"vault_addr": "localhost"}, {"vault_namespace": "team"}, {"vault_auth_mount": "ci"}]
+)
+def test_unwrapped_under_other_settings(host: Host, changes: dict[str, str]) -> None:
+    """A token that we spent under other settings is no interception; asked for nothing, and good where it was."""
+    mount = changes.get("vault_auth_mount", "approle")
+    address = host.server.address
+    if "vault_addr" in changes:
+        changes = {"vault_addr": (address := address.replace("127.0.0.1", "localhost"))}
+    host.log_in()
+    host.play(lookup=SPENT, unwrap=SPENT)
+    message = host.fail(**changes)
+    host.log_in()
+
+    assert message == (
+        f"{address}/v1/auth/{mount}: the wrapping token in {host.file} is spent: a call of ours unwrapped it under "
+        "another vault_addr, namespace or mount point, and its Secret ID is sent nowhere else; deliver a new wrapped "
+        "Secret ID, or go back to those settings"
+    )
+    assert host.asked == [LOOKUP, UNWRAP, LOGIN, LOGIN]
 
 
 @pytest.mark.parametrize(
@@ -866,6 +905,25 @@ def test_namespace_and_mount(
 
     assert document(command("get", "--profile", "webapp", AWS_CONFIG_FILE=config))["Version"] == 1
     assert passed(proxy, "auth/teams/ci/login") == (1, 1, 1)
+
+
+@with_namespaces
+def test_token_of_another_namespace(
+    command: Run,
+    machines: Laboratory,
+    settled: Callable[..., str],
+    proxy: CountingProxy,
+    tmp_path: pathlib.Path,
+    exchanges: dict[str, Any],
+) -> None:
+    """One that a thief made in his namespace, at the same path, gets no further than a login that is refused."""
+    namespaced(machines, "thief", "approle", exchanges)
+    file = tmp_path / "replaced"
+    write_private(file, wrap(machines, f"thief/{PATH}"))
+    line = refused(command, settled(vault_secret_id_wrapped_file=str(file)))
+
+    assert f"POSSIBLE INTERCEPTION: the Secret ID was unwrapped from {file} just now" in line
+    assert passed(proxy) == (1, 1, 1)
 
 
 def test_used_up(

@@ -5,10 +5,11 @@ Adding a method is one file and one line of :data:`METHODS`.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vault_credential_process.auth.base import AuthMethod
@@ -61,6 +62,8 @@ METHODS = {
 _ROLE = "vault_auth_role"
 LAST = "token"
 """The method that ``auto`` tries last where nothing is set: somebody's own token file answers for nobody else."""
+_OF_OTHERS = ("vault_auth_mount", "vault_login_mfa_code_command")
+"""General settings that say nothing of a token, so that whoever sets one means another method."""
 
 
 def find(name: str) -> type[AuthMethod]:
@@ -98,7 +101,7 @@ def configure(
     declared = next(o for o in options_of(Config) if o.key == "vault_auth_method")
     named = lookup(declared, arguments, environ, profile).value
     owners = _concerned(named, _given(arguments, environ, profile))
-    return resolve(
+    config = resolve(
         arguments,
         environ,
         profile,
@@ -107,6 +110,7 @@ def configure(
         methods=tuple(owners),
         ambient=[name for owner in owners.values() for name in owner.ambient],
     )
+    return dataclasses.replace(config, emptied=_emptied(environ, profile)) if named == "auto" else config
 
 
 def options() -> tuple[Option, ...]:
@@ -116,12 +120,27 @@ def options() -> tuple[Option, ...]:
 
 def _given(arguments: Mapping[str, Any], environ: Mapping[str, str], profile: Profile | None) -> set[str]:
     """Return the keys that have a value here and are no general settings: they are methods' own, or nobody's."""
-    general = {o.key: o.variables for o in options_of(Config) if o.key != _ROLE}
+    general = {o.key: o.variables for o in options_of(Config) if o.key not in (_ROLE, *_OF_OTHERS)}
     variables = {variable for names in general.values() for variable in names}
     exported = {name for name in environ if name.startswith(("VAULT_", "BAO_")) and environ[name]} - variables
     written = {key for key, value in arguments.items() if value is not None} | set(profile.keys if profile else ())
     keys = {key.replace("-", "_") for key in written if key.startswith(("vault_", "vault-"))}
     return (keys | {"vault_" + name.partition("_")[2].lower() for name in exported}) - set(general)
+
+
+def _emptied(environ: Mapping[str, str], profile: Profile | None) -> str:
+    """Return the name of an option that stands here without a value and is of another method than a token's."""
+    blank = {key: key for key, value in (profile.keys if profile else {}).items() if value == ""}
+    for name in environ:
+        if name.startswith(("VAULT_", "BAO_")) and not environ[name]:
+            blank.setdefault("vault_" + name.partition("_")[2].lower(), name)
+    blank = {key: name for key, name in blank.items() if key.startswith("vault_")}
+    for declared in options_of(Config):
+        blank.pop(declared.key, None)
+    if not blank:
+        return ""
+    own = {o.key for name in METHODS if name != LAST for o in options_of(find(name))}
+    return next((name for key, name in blank.items() if key in own), "")
 
 
 def _concerned(named: str, given: set[str]) -> dict[str, type[AuthMethod]]:
@@ -130,7 +149,7 @@ def _concerned(named: str, given: set[str]) -> dict[str, type[AuthMethod]]:
     Loading all of them costs a tenth of a call that has to ask Vault.
     """
     owners = {} if named == "auto" else {named: find(named)}
-    open_keys = given - {_ROLE} - {o.key for owner in owners.values() for o in options_of(owner)}
+    open_keys = given - {_ROLE, *_OF_OTHERS} - {o.key for owner in owners.values() for o in options_of(owner)}
     for name in METHODS:
         if not open_keys:
             break
@@ -140,7 +159,8 @@ def _concerned(named: str, given: set[str]) -> dict[str, type[AuthMethod]]:
             owners[name] = owner
             # What a method inherits it shares with others, which are concerned too.
             open_keys -= own & set(owner.__annotations__)
-    if open_keys or (named == "auto" and (not owners or _ROLE in given)):
+    is_open = not owners or _ROLE in given or (owners.keys() == {LAST} and not given.isdisjoint(_OF_OTHERS))
+    if open_keys or (named == "auto" and is_open):
         owners |= {name: find(name) for name in METHODS}
     return {name: owners[name] for name in (*METHODS, *owners) if name in owners}
 
@@ -199,11 +219,14 @@ def _search(config: Config) -> tuple[AuthMethod | None, list[tuple[str, AuthUnav
     return None, absent
 
 
-def _nothing_to_try(config: Config, absent: Iterable[tuple[str, AuthUnavailable]]) -> AuthUnavailable:
+def _nothing_to_try(config: Config, absent: Sequence[tuple[str, AuthUnavailable]]) -> AuthUnavailable:
     """Return the error that lists each method with why it is absent, a reason that several share once."""
     told: dict[str, list[str]] = {}
     for name, reason in absent:
         told.setdefault(str(reason), []).append(name)
+    withheld = _withheld(config)
+    if withheld and LAST not in {name for name, _ in absent}:
+        told.setdefault(withheld, []).append(LAST)
     if config.vault_auth_method != "auto":
         return AuthUnavailable(
             f"no way to log in to {config.vault_addr} by vault_auth_method = {config.vault_auth_method}: "
@@ -247,7 +270,9 @@ def candidates(config: Config) -> Iterator[tuple[AuthMethod, bool]]:
     With ``auto``: methods whose own options stand in the profile or in arguments, and no others if there are any;
     then AppRole from the environment, then a token from it, then whatever else has options there; then the methods
     that can tell by themselves that they are at home. A token file or token helper comes last, and never when options
-    of another method are set: an administrator's ``~/.vault-token`` must not answer for an application.
+    of another method are set or stand there empty, or settings that say nothing of a token: an administrator's
+    ``~/.vault-token`` must not answer for an application. Nor does a token from the environment, where such a setting
+    stands in the profile or in arguments.
 
     :raises ConfigurationError: when all that is set serves several methods.
     """
@@ -264,8 +289,20 @@ def candidates(config: Config) -> Iterator[tuple[AuthMethod, bool]]:
         if config.vault_auth_role and config.origin(_ROLE).kind in kinds:
             owners = {name: owner for name, owner in owners.items() if owner.takes_role}
             break
+        if any(getattr(config, key) and config.origin(key).kind in kinds for key in _OF_OTHERS):
+            owners.pop(LAST, None)
+    if config.emptied:
+        owners.pop(LAST, None)
     for name in [n for n in owners if n != LAST] + [n for n in owners if n == LAST]:
         yield owners[name].from_config(config), True
+
+
+def _withheld(config: Config) -> str:
+    """Return why nobody's own token may answer here; nothing where it may."""
+    for key in _OF_OTHERS:
+        if config.vault_auth_method == "auto" and getattr(config, key):
+            return f"not taken where {key} is set (from {config.origin(key)})"
+    return f"not taken where {config.emptied} is there but empty" if config.emptied else ""
 
 
 def _chosen(owners: Mapping[str, type[AuthMethod]], config: Config, kinds: set[str]) -> list[str]:

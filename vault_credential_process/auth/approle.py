@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from vault_credential_process import sources
+from vault_credential_process import refusals, refused, sources
 from vault_credential_process.auth import wrapping
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import require
@@ -17,6 +17,8 @@ from vault_credential_process.models import Identity, VaultToken, option, option
 from vault_credential_process.parsers import parse_mount, parse_path, parse_role
 
 if TYPE_CHECKING:
+    from vault_credential_process.errors import VaultCredentialError
+    from vault_credential_process.refusals import Refusal
     from vault_credential_process.vault import Vault
 
 _TOKEN_PREFIXES = ("hvs.", "hvb.", "hvr.", "s.", "b.", "r.")
@@ -82,19 +84,32 @@ class AppRole(AuthMethod):
         return tuple(path for path in (self.vault_secret_id_file, self.vault_secret_id_wrapped_file) if path)
 
     def login(self, vault: Vault) -> VaultToken:
-        """Log in at ``auth/<mount>/login``."""
+        """Log in at ``auth/<mount>/login``.
+
+        A Secret ID that was refused is not sent again for a while, unless a person wants it: Vault would lock the role
+        for everybody.
+        """
+        path = f"auth/{self.mount}/login"
         role_id, source = self._found()
         remedy = f"check vault_role_id (from {self.config.origin('vault_role_id')})"
         if source is None:
             remedy += ", and set vault_secret_id_file or VAULT_SECRET_ID if the role binds a Secret ID"
-            return vault.login(f"auth/{self.mount}/login", {"role_id": role_id}, mount=self.mount, remedy=remedy)
+            return vault.login(path, {"role_id": role_id}, mount=self.mount, remedy=remedy)
         secret_id = held = source.read(vault.deadline)
         if source.key == _WRAPPED:
-            secret_id = wrapping.secret_id(vault, self, source, held, self._creation_path())
-            remedy += (
-                f", or deliver a new wrapped Secret ID in {source}: the one that was unwrapped may have expired or be "
-                "used up"
-            )
+            secret_id, is_new = wrapping.secret_id(vault, self, source, held, self._creation_path())
+            if is_new:
+                # The path that a wrapping token was made at does not tell the namespace.
+                remedy = (
+                    f"POSSIBLE INTERCEPTION: the Secret ID was unwrapped from {source} just now: the wrapping token "
+                    "may have been replaced by one of another namespace; tell the security team, unless vault_role_id "
+                    f"(from {self.config.origin('vault_role_id')}) or vault_auth_namespace is wrong"
+                )
+            else:
+                remedy += (
+                    f", or deliver a new wrapped Secret ID in {source}: the one that was unwrapped may have expired or "
+                    "be used up"
+                )
         else:
             remedy += f" and the Secret ID (from {source}): it may have expired or be used up"
             if held.startswith(_TOKEN_PREFIXES):
@@ -102,8 +117,24 @@ class AppRole(AuthMethod):
                     f"the Secret ID (from {source}) begins like a Vault token: if it is a wrapping token, name its "
                     f"file in {_WRAPPED}"
                 )
-        body, secrets = {"role_id": role_id, "secret_id": secret_id}, [secret_id, held]
-        return vault.login(f"auth/{self.mount}/login", body, mount=self.mount, remedy=remedy, secrets=secrets)
+        body, secrets = {"role_id": role_id, "secret_id": secret_id}, (secret_id, held)
+
+        def explain(refusal: Refusal) -> VaultCredentialError:
+            locked = "the role is locked out after wrong Secret IDs: wait 15 minutes, or see sys/locked-users"
+            return refusals.login(refusal, mount=self.mount, remedy=locked if refusal.status == 403 else remedy)
+
+        with refused.once(
+            vault,
+            path,
+            role_id,
+            secret_id,
+            what="refused Secret ID",
+            origin=f"the Secret ID ({'unwrapped ' if source.key == _WRAPPED else ''}from {source})",
+            locked="the role",
+            explain=explain,
+        ):
+            answer = vault.ask(path, body, secrets=secrets)
+        return vault.granted(answer, path, secrets=secrets)
 
     def _found(self) -> tuple[str, sources.Source | None]:
         """Return the Role ID, and where the Secret ID is."""

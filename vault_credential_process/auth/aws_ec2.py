@@ -75,8 +75,10 @@ class AWSEC2(AWSMethod):
     )
 
     def identity(self) -> Identity:
-        """Return the role: the instance is always this one."""
-        return Identity((self.name, self.mount, self.config.vault_auth_role or ""))
+        """Return the role and where the instance is told: it is always this one, unless a variable says otherwise."""
+        ambient = self.config.ambient
+        where = (ambient.get(_ENDPOINT, ""), ambient.get(_MODE, "").lower())
+        return Identity((self.name, self.mount, self.config.vault_auth_role or "", *where))
 
     @property
     def needs_host_cache(self) -> bool:

@@ -6,9 +6,13 @@ https://developer.hashicorp.com/vault/api-docs/auth/aws#login
 from __future__ import annotations
 
 import base64
+import configparser
+import contextlib
 import dataclasses
 import json
+import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process.auth.aws import AWSMethod
@@ -35,8 +39,34 @@ _PLATFORMS = (
 )
 """What ECS, EKS and Lambda set for a program that has an identity of its own."""
 
-_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")
-_KEY = "AWS_ACCESS_KEY_ID"
+_FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+"""What names AWS's files, and where they are without it."""
+
+_PLACES = (
+    *_PLATFORMS,
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+)
+"""Where a container or an instance gets its identity; a named profile may send there too (``credential_source``)."""
+
+_SIGNERS = ("AWS_ACCESS_KEY_ID", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+"""What tells apart who finds the AWS identity at the same place."""
+
+_CHOICES = (
+    "aws_access_key_id",
+    "role_arn",
+    "source_profile",
+    "credential_source",
+    "credential_process",
+    "web_identity_token_file",
+    "sso_session",
+    "sso_account_id",
+    "sso_role_name",
+)
+"""Keys of a profile that choose an AWS identity."""
+
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z0-9]+)+", re.ASCII)
 
 
@@ -67,7 +97,7 @@ class AWSIAM(AWSMethod):
 
     name: ClassVar[str] = "aws-iam"
     summary: ClassVar[str] = "an AWS identity: a signed sts:GetCallerIdentity"
-    ambient: ClassVar[tuple[str, ...]] = (*_PLATFORMS, "AWS_ROLE_ARN", *_FILES, _KEY, NESTED)
+    ambient: ClassVar[tuple[str, ...]] = (*_PLACES, *_FILES, *_SIGNERS, NESTED)
 
     vault_aws_iam_profile: str | None = option(
         "VAULT_AWS_IAM_PROFILE",
@@ -107,18 +137,24 @@ class AWSIAM(AWSMethod):
             raise AuthUnavailable("not in ECS, EKS or Lambda")
 
     def identity(self) -> Identity:
-        """Return the role and where the keys come from; a key in the environment as a secret: it may be of another."""
+        """Return the role and where the keys come from; as secrets what tells whose they are."""
         ambient = self.config.ambient
         parts = [
             self.config.vault_auth_role or "",
             self.vault_aws_iam_server_id or "",
+            self.vault_aws_iam_sts_endpoint or "",
+            self.config.aws_sts_endpoint or "",
             self.vault_aws_iam_profile or "",
+            *self.watched(),
+            *(ambient.get(name, "") for name in _PLACES),
         ]
-        parts += [ambient.get(name, "") for name in _FILES]
-        if self.vault_aws_iam_profile:
-            return Identity((self.name, self.mount, *parts))
-        parts += [ambient.get(name, "") for name in (*_PLATFORMS, "AWS_ROLE_ARN")]
-        return Identity((self.name, self.mount, *parts), (ambient[_KEY],) if _KEY in ambient else ())
+        secrets = [f"{name}={ambient[name]}" for name in _SIGNERS if name in ambient]
+        secrets += _choices(self.watched(), self.vault_aws_iam_profile or "default")
+        return Identity((self.name, self.mount, *parts), tuple(secrets))
+
+    def watched(self) -> tuple[str, ...]:
+        paths = (self.config.ambient.get(name, default) for name, default in _FILES.items())
+        return tuple(os.path.abspath(os.path.expanduser(os.path.expandvars(path))) for path in paths)
 
     def login(self, vault: Vault) -> VaultToken:
         """Log in at ``auth/<mount>/login`` with a request that is signed now."""
@@ -202,6 +238,32 @@ class AWSIAM(AWSMethod):
                 f"OpenBao's plugin fails at a login where {client} was never written: run vault write -f {client}"
             ),
         }
+
+
+def _choices(paths: Iterable[str], name: str) -> list[str]:
+    """Return what AWS's files say of who a profile is, with those that it leads to.
+
+    botocore would tell exactly, and costs more than all the rest; a file that it cannot read says nothing here.
+    """
+    profiles: dict[str, list[tuple[str, str]]] = {}
+    for path in paths:
+        parser = configparser.RawConfigParser(default_section="\0none", strict=False)
+        with contextlib.suppress(OSError, UnicodeError, configparser.Error):
+            parser.read(path, encoding="utf-8")
+        for section in parser.sections():
+            kind, _, rest = section.partition(" ")
+            bare = rest.strip(" \"'") if kind == "profile" else section
+            profiles.setdefault(bare, []).extend(parser.items(section))
+    found: list[str] = []
+    waiting, seen = [name], set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            keys = [(key, value) for key, value in profiles.get(name, ()) if key in _CHOICES]
+            found += [f"{name}.{key}={value}" for key, value in keys]
+            waiting += [value for key, value in keys if key == "source_profile"]
+    return found
 
 
 def _base64(text: str) -> str:

@@ -144,8 +144,12 @@ class Azure(BearerMethod):
         return super(Azure, self).identity()
 
     def _source(self) -> tuple[str, ...]:
-        place = ENDPOINT if self._is_app() else self._imds()
+        place = self.config.ambient[ENDPOINT].strip() if self._is_app() else self._imds()
         return (place, self._resource(), self.vault_azure_client_id or "", *map("=".join, self._named().items()))
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what an app shows to be given its token: one endpoint may serve several."""
+        return (self.config.ambient[HEADER],) if self._is_app() else ()
 
     def _proof(self, vault: Vault) -> tuple[str, str]:
         params = {"resource": self._resource()}

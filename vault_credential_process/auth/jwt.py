@@ -8,11 +8,12 @@ https://docs.gitlab.com/ci/secrets/id_token_authentication/
 from __future__ import annotations
 
 import dataclasses
+import os
 import urllib.parse
 from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import sources
-from vault_credential_process.auth.bearer import BearerMethod
+from vault_credential_process.auth.bearer import BearerMethod, bearer_of
 from vault_credential_process.errors import (
     AuthenticationError,
     AuthUnavailable,
@@ -54,11 +55,16 @@ class JWT(BearerMethod):
             raise AuthUnavailable("vault_auth_role is not set")
         self._source()
 
+    def watched(self) -> tuple[str, ...]:
+        source = sources.find(self.config, "vault_jwt")
+        return (os.path.abspath(source.place),) if source is not None and source.key.endswith("_file") else ()
+
     def _source(self) -> tuple[str, ...]:
         source = sources.find(self.config, "vault_jwt")
+        if source is not None and not source.is_fixed:
+            return source.told()[0]
         if source is not None:
-            place = () if source.key == "vault_jwt" else source.place
-            return (source.key, *((place,) if isinstance(place, str) else place))
+            return (source.key,) if source.key == "vault_jwt" else (source.key, source.place)
         if GITLAB in self.config.ambient:
             return (GITLAB,)
         present = [name for name in (REQUEST_URL, REQUEST_TOKEN) if name in self.config.ambient]
@@ -68,6 +74,15 @@ class JWT(BearerMethod):
             (missing,) = {REQUEST_URL, REQUEST_TOKEN} - set(present)
             raise ConfigurationError(f"{missing}: not set, but {present[0]} is; hand both on to where this runs")
         return (REQUEST_URL, self.vault_jwt_audience or "")
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return what the token claims, or what asks for it; of a command nobody knows before it runs."""
+        source = sources.find(self.config, "vault_jwt")
+        if source is not None:
+            return tuple(bearer_of(token) for token in source.told()[1])
+        if GITLAB in self.config.ambient:
+            return (bearer_of(self.config.ambient[GITLAB].strip()),)
+        return (self.config.ambient[REQUEST_URL], self.config.ambient[REQUEST_TOKEN])
 
     def _absence(self) -> str:
         if "GITHUB_ACTIONS" in self.config.ambient:

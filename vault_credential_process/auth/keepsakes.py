@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
 
 
-def recall(vault: Vault, method: AuthMethod, *parts: str) -> str | None:
-    """Return what was kept under these parts, which may be secrets: they enter the key as a keyed hash."""
+def recall(vault: Vault, method: AuthMethod, *parts: str, anywhere: bool = False) -> str | None:
+    """Return what was kept under these parts, which may be secrets: they enter the key as a keyed hash.
+
+    What is kept ``anywhere`` is found whatever address, namespace and mount point are set.
+    """
     if vault.cache is None:
         return None
-    kept = Keepsake.load(vault.cache.get(_key(vault, method, parts)), vault.now())
+    kept = Keepsake.load(vault.cache.get(key(vault, method, *parts, anywhere=anywhere)), vault.now())
     return None if kept is None else kept.value
 
 
@@ -30,6 +33,7 @@ def keep(
     what: str,
     expiry: float | None = None,
     irreplaceable: bool = False,
+    anywhere: bool = False,
 ) -> bool:
     """Keep a value, and tell whether that worked; ``what`` names it for people (``cache list``).
 
@@ -47,17 +51,20 @@ def keep(
         vault_addr=config.vault_addr,
         irreplaceable=irreplaceable,
     )
-    return vault.cache.set(_key(vault, method, parts), kept.dump())
+    return vault.cache.set(key(vault, method, *parts, anywhere=anywhere), kept.dump())
 
 
-def forget(vault: Vault, method: AuthMethod, *parts: str) -> None:
+def forget(vault: Vault, method: AuthMethod, *parts: str, anywhere: bool = False) -> None:
     """Forget what was kept under these parts."""
     if vault.cache is not None:
-        vault.cache.delete(_key(vault, method, parts))
+        vault.cache.delete(key(vault, method, *parts, anywhere=anywhere))
 
 
-def _key(vault: Vault, method: AuthMethod, parts: tuple[str, ...]) -> str:
+def key(vault: Vault, method: AuthMethod, *parts: str, anywhere: bool = False) -> str:
+    """Return the key of what is kept under these parts."""
     if vault.cache is None:
         raise AssertionError("without a cache nothing is looked for")
+    if anywhere:
+        return vault.cache.place.hash("keepsake", *parts)
     namespace = vault.config.auth_namespace or ""
     return vault.cache.place.hash("keepsake", vault.config.vault_addr, namespace, method.name, method.mount, *parts)

@@ -7,30 +7,21 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from vault_credential_process import refusals, sources
-from vault_credential_process.auth import keepsakes
+from vault_credential_process import refusals, refused, sources
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import require
 from vault_credential_process.errors import (
-    AuthenticationError,
     ConfigurationError,
     UnreachableError,
     VaultCredentialError,
 )
-from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.models import Identity, VaultToken, option, options_of
 from vault_credential_process.parsers import parse_username
-from vault_credential_process.refusals import Refusal, RefusedError
+from vault_credential_process.refusals import Refusal
 
 if TYPE_CHECKING:
     from vault_credential_process.answers import Answer
     from vault_credential_process.vault import Vault
-
-WAIT = 600.0
-"""Seconds for which a stored password that was refused is not sent again.
-
-Vault locks a user after five wrong ones in 15 minutes, and directories have rules of their own.
-"""
 
 _SECRETS = ("password", "totp")
 """What must not be repeated of all that is sent."""
@@ -96,23 +87,19 @@ class PasswordMethod(AuthMethod):
         if not password:
             # A directory takes it for somebody without a name, whom it may let in.
             raise ConfigurationError(f"{source.key if source else 'vault_password'}: {source or 'the answer'}: empty")
-        refused = keepsakes.recall(vault, self, username, password) if source is not None else None
-        if refused is not None and vault.person is None:
-            raise self._refused_before(path, refused, origin)
-        body = self._body(vault, password)
-        try:
-            answer = self._ask(vault, path, body, tuple(body[key] for key in _SECRETS if key in body))
-        except RefusedError as error:
-            failure = self._refused(error.refusal, username, origin)
-            is_wrong = error.refusal.status == 400 and isinstance(failure, AuthenticationError)
-            if is_wrong and source is not None and vault.person is None:
-                until = vault.now() + WAIT
-                told = f"{format_timestamp(until)} {error.refusal.text}"
-                keepsakes.keep(vault, self, told, username, password, what="refused password", expiry=until)
-            raise failure from None
-        if refused is not None:
-            keepsakes.forget(vault, self, username, password)
-        token = vault.granted(answer, path, secrets=tuple(body[key] for key in _SECRETS if key in body))
+        with refused.once(
+            vault,
+            path,
+            password,
+            what="refused password",
+            origin=origin,
+            locked="a user",
+            explain=lambda refusal: self._refused(refusal, username, origin),
+        ):
+            body = self._body(vault, password)
+            secrets = tuple(body[key] for key in _SECRETS if key in body)
+            answer = self._ask(vault, path, body, secrets)
+        token = vault.granted(answer, path, secrets=secrets)
         return token if self.renews else dataclasses.replace(token, renewable=False)
 
     def _check_alone(self, path: str) -> None:
@@ -152,13 +139,6 @@ class PasswordMethod(AuthMethod):
         if refusal.status == 403 and self.locks:
             remedy = f"{username} is locked out after wrong passwords: wait 15 minutes, or see sys/locked-users"
         return refusals.login(refusal, mount=self.mount, remedy=remedy)
-
-    def _refused_before(self, path: str, refused: str, origin: str) -> AuthenticationError:
-        until, _, said = refused.partition(" ")
-        return AuthenticationError(
-            f"{self.config.vault_addr}/v1/{path}: login refused before: {said}; {origin} is not sent again until "
-            f"{until}, for a few wrong ones lock a user out: replace it, or run: {self.config.login_command}"
-        )
 
     def _username(self) -> str:
         if self.vault_username is None:

@@ -31,17 +31,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SECRET_ID, _MARK = "Secret ID", "mark"
-_MARK_TOLD = "mark of a wrapped Secret ID"
 _BEGUN, _KEPT = "begun", "kept"
-"""What the mark of a wrapping token says: that it is about to be spent here, and that what it held was kept."""
+"""What the mark of a wrapping token says: that it is about to be spent here, and that what it held was kept, and where.
+
+A token is spent wherever it was unwrapped, so that its mark is found under any settings; a Secret ID is sent only to
+the address, namespace and mount point that it was unwrapped for.
+"""
 
 _LOOKUP, _UNWRAP = "sys/wrapping/lookup", "sys/wrapping/unwrap"
 _GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 """A Secret ID that Vault made; no wrapping token looks like it."""
 
 
-def secret_id(vault: Vault, method: AuthMethod, source: Source, token: str, creation_path: str) -> str:
+def secret_id(vault: Vault, method: AuthMethod, source: Source, token: str, creation_path: str) -> tuple[str, bool]:
     """Return the Secret ID behind the wrapping token that a source held: the kept one, else by unwrapping, once.
+
+    The second value tells whether it was unwrapped just now.
 
     The token must have been made at ``creation_path``, exactly. Before it is spent a mark is left, so that a call
     that dies on the way is not taken for a thief.
@@ -60,12 +65,12 @@ def secret_id(vault: Vault, method: AuthMethod, source: Source, token: str, crea
         raise _nowhere_to_keep(source, None)
     place = vault.cache.place
     # Calls that differ in more than whom they log in as share the token, but not the lock of the login.
-    with place.locked(place.hash("unwrap", vault.config.vault_addr, token), vault.deadline):
+    with place.locked(place.hash("unwrap", token), vault.deadline):
         kept = keepsakes.recall(vault, method, _SECRET_ID, token)
         if kept is not None:
-            return kept
+            return kept, False
         try:
-            return _unwrapped(vault, method, source, token, creation_path)
+            return _unwrapped(vault, method, source, token, creation_path), True
         except RefusedError as error:
             said = error.refusal.text or f"HTTP {error.refusal.status}"
             raise AuthenticationError(
@@ -76,26 +81,33 @@ def secret_id(vault: Vault, method: AuthMethod, source: Source, token: str, crea
 
 def _unwrapped(vault: Vault, method: AuthMethod, source: Source, token: str, creation_path: str) -> str:
     """Spend a wrapping token and keep what it held."""
-    mark = keepsakes.recall(vault, method, _MARK, token)
-    if mark == _KEPT:
+    mark = keepsakes.recall(vault, method, _MARK, token, anywhere=True)
+    kept_here = f"{_KEPT} {keepsakes.key(vault, method, _SECRET_ID, token)}"
+    if mark == kept_here:
         raise AuthenticationError(
             f"{vault.config.vault_addr}/v1/auth/{method.mount}: the Secret ID that was unwrapped from {source} has "
             "ended (its secret_id_ttl has passed); deliver a new wrapped Secret ID"
         )
+    if mark is not None and mark.startswith(_KEPT):
+        raise AuthenticationError(
+            f"{vault.config.vault_addr}/v1/auth/{method.mount}: the wrapping token in {source} is spent: a call of "
+            "ours unwrapped it under another vault_addr, namespace or mount point, and its Secret ID is sent nowhere "
+            "else; deliver a new wrapped Secret ID, or go back to those settings"
+        )
     _check(vault, source, token, creation_path, is_ours=mark is not None)
-    if not keepsakes.keep(vault, method, _BEGUN, _MARK, token, what=_MARK_TOLD, irreplaceable=True):
+    if not _leave_mark(vault, method, token, _BEGUN):
         raise _nowhere_to_keep(source, vault.cache)
     asked_at = vault.now()
     try:
         data = vault.unwrap(token)
     except VaultCredentialError as error:
         if mark is None and _is_unspent(error):
-            keepsakes.forget(vault, method, _MARK, token)
+            keepsakes.forget(vault, method, _MARK, token, anywhere=True)
         raise
     if data is None:
         # It was alive a moment ago. Where no earlier call of ours can have spent it, somebody else has.
         if mark is None:
-            keepsakes.forget(vault, method, _MARK, token)
+            keepsakes.forget(vault, method, _MARK, token, anywhere=True)
         raise _spent(vault, source, is_ours=mark is not None)
     found = data.get("secret_id")
     if not isinstance(found, str) or not is_word(found):
@@ -106,11 +118,17 @@ def _unwrapped(vault: Vault, method: AuthMethod, source: Source, token: str, cre
     expiry = _expiry(data, asked_at)
     told = "unwrapped Secret ID"
     if keepsakes.keep(vault, method, found, _SECRET_ID, token, what=told, expiry=expiry, irreplaceable=True):
-        keepsakes.keep(vault, method, _KEPT, _MARK, token, what=_MARK_TOLD, irreplaceable=True)
+        _leave_mark(vault, method, token, kept_here)
     else:
         logger.warning("%s: the unwrapped Secret ID was not kept; the next login needs a new one", source)
     logger.debug("unwrapped the Secret ID that was made at %s", creation_path)
     return found
+
+
+def _leave_mark(vault: Vault, method: AuthMethod, token: str, value: str) -> bool:
+    return keepsakes.keep(
+        vault, method, value, _MARK, token, what="mark of a wrapped Secret ID", irreplaceable=True, anywhere=True
+    )
 
 
 def _check(vault: Vault, source: Source, token: str, creation_path: str, *, is_ours: bool) -> None:
