@@ -88,9 +88,7 @@ TABLE = [
     ),
     Broken("unknown namespace", 2, "no such namespace; check vault_namespace", {"vault_namespace": "nosuch"}),
     Broken("unknown auth namespace", 2, "no such namespace; check vault_n", {"vault_auth_namespace": "nosuch"}),
-    Broken(
-        "unknown auth method", 2, "no method 'approl'; write auto, agent, ", {"vault_auth_method": "approl"}
-    ),
+    Broken("unknown auth method", 2, "no method 'approl'; write auto, agent, ", {"vault_auth_method": "approl"}),
     Broken(
         "wrong port",
         5,

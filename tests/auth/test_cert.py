@@ -153,11 +153,11 @@ class TestWhatIsSent:
             ),
             (
                 {"vault_client_cert": "/no/such.crt"},
-                "vault_client_cert: /no/such.crt with {key}: No such file or directory; check the path and its perm",
+                "vault_client_cert: /no/such.crt: No such file or directory; check the path and its perm",
             ),
             (
                 {"vault_client_key": "/no/such.key"},
-                "vault_client_cert: {certificate} with /no/such.key: No such file or directory; check the path and its",
+                "vault_client_key: /no/such.key: No such file or directory; check the path and its",
             ),
         ],
     )
@@ -203,8 +203,7 @@ class TestWhatIsSent:
                 log_in(vault.address, keys)
 
         assert str(caught.value) == (
-            f"vault_client_cert: {files['certificate']} with {files['key']}: Permission denied; check the path and its "
-            "permissions"
+            f"vault_client_key: {files['key']}: Permission denied; check the path and its permissions"
         )
         assert len(vault.requests) == 1
 
