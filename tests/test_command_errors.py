@@ -229,7 +229,7 @@ def test_tls_listener_without_https_and_without_its_ca(command: Run, tmp_path: p
         trusted = ("--cacert", str(authority.certificate))
         known = refusal(command("get", "--role=x", "--vault-addr", server.address, *trusted, **APPROLE), 3)
 
-    assert "speaks TLS" in spoken
+    assert "the server speaks TLS there; write https:// in vault_addr" in spoken
     assert "set vault_cacert to the CA that signed it" in unknown
     assert "login refused" in known
 

@@ -411,9 +411,8 @@ def test_nobody_comes(server: ScriptedServer, port: int, seconds: float, limit: 
         auth.login(auth.choose(config), vault)
 
     where = f"{server.address}/v1/auth/oidc"
-    assert str(caught.value).startswith(
-        f"{where}: nobody logged in within {limit} s; run: vault-credential-process login --vault-addr http://"
-    )
+    command = f"vault-credential-process login --vault-addr {server.address} --auth oidc"
+    assert str(caught.value) == f"{where}: nobody logged in within {limit} s; run: {command}"
     assert server.asked("GET", CALLBACK) == 0
     assert not is_open(port)
 
