@@ -16,7 +16,7 @@ import pytest
 from vault_credential_process import requester as vault_module
 from vault_credential_process import transport
 from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError
-from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, dripping, reply, silence
+from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, dripping, reply, reset, silence
 
 from .certificates import Authority
 from .talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS, TOKEN, log_in_to, read_from, said
@@ -123,6 +123,38 @@ def test_compressed_reply(scripted: ScriptedServer) -> None:
     scripted.on("GET", READ, reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
 
     assert read_from(scripted.address).access_key == "ASIAIOSFODNN7EXAMPLE"
+
+
+def then_reset(answer: bytes) -> Reply:
+    """Answer, wait until it is read, and break the connection."""
+
+    def say(connection: socket.socket, request: Request) -> None:
+        connection.sendall(answer)
+        time.sleep(0.2)
+        reset(connection, request)
+
+    return say
+
+
+def test_reset_after_a_reply_loses_nothing_of_it(scripted: ScriptedServer) -> None:
+    """What came before a reset is an answer, where it says nothing of its length; Go's TLS listener answers so."""
+    refused = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+    scripted.on("GET", READ, then_reset(refused))
+
+    with pytest.raises(UnreachableError) as caught:
+        read_from(scripted.address)
+
+    assert "the server speaks TLS there; write https:// in vault_addr" in said(caught.value)
+
+
+def test_reset_within_a_reply_is_a_broken_connection(scripted: ScriptedServer) -> None:
+    """A reply that says how long it is, and is cut off by a reset, is none."""
+    scripted.on("GET", READ, then_reset(STS[:-1]))
+
+    with pytest.raises(UnreachableError) as caught:
+        read_from(scripted.address)
+
+    assert f"the connection broke during GET {READ}" in said(caught.value)
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class _TimedStream(io.RawIOBase):
         self._stream = stream
         limit = sock.gettimeout()
         self._end = None if limit is None else time.monotonic() + limit
+        self._begun = False
 
     def readable(self) -> bool:
         return True
@@ -94,7 +95,16 @@ class _TimedStream(io.RawIOBase):
             if left <= 0:
                 raise TimeoutError("the reply is not complete in time")
             self._sock.settimeout(left)
-        return self._stream.readinto(buffer)
+        try:
+            count = self._stream.readinto(buffer)
+        except ConnectionResetError:
+            # Go's TLS listener answers plain http and resets the connection: what came before must not be lost. A reply
+            # that says how long it is, and is not complete, is found out all the same.
+            if not self._begun:
+                raise
+            return 0
+        self._begun = True
+        return count
 
     def close(self) -> None:
         self._stream.close()
