@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +36,11 @@ ROOT = HERE.parent
 ENGINE = find_engine(os.environ)
 NAME = "vault_credential_process"
 OF_PLATFORMS = {name for method in auth.METHODS for name in auth.find(method).ambient}
-SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", NAME, "docs", "examples", "tests")
+SOURCES = (
+    *("LICENSE", "MANIFEST.in", "README.md", "SECURITY.md", "pyproject.toml", "setup.cfg", NAME),
+    *(".ci", ".github", "benchmarks", "docs", "examples", "tests", "tools"),
+)
+"""All that the project is made of."""
 
 
 def pytest_report_header() -> str:
@@ -63,7 +68,11 @@ def shm() -> Iterator[pathlib.Path]:
     base = "/dev/shm" if os.path.isdir("/dev/shm") else None
     path = pathlib.Path(tempfile.mkdtemp(prefix="vcp-test-", dir=base))
     yield path
-    shutil.rmtree(path)
+    limit = time.monotonic() + 10
+    while path.exists() and time.monotonic() < limit:
+        # A thread of the package may be storing something this moment.
+        shutil.rmtree(path, ignore_errors=True)
+    assert not path.exists()
 
 
 @pytest.fixture(autouse=True)
@@ -227,6 +236,11 @@ class Built(NamedTuple):
     wheel: pathlib.Path
 
     @property
+    def sources(self) -> pathlib.Path:
+        """The copy of the project that it was built from."""
+        return self.sdist.parent / "sources"
+
+    @property
     def metadata(self) -> email.message.Message:
         """The wheel's metadata."""
         with zipfile.ZipFile(self.wheel) as archive:
@@ -240,19 +254,26 @@ class Built(NamedTuple):
             return set(archive.namelist())
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Build once, from a copy: setuptools leaves its own files beside the sources."""
-    directory = tmp_path_factory.mktemp("build")
+EPOCH = 1700000000
+"""The time that all files of a build get, in seconds since 1970."""
+
+
+def build(directory: pathlib.Path, *, root: pathlib.Path = ROOT, umask: int = 0o022) -> Built:
+    """Build from a copy, for setuptools leaves its own files beside the sources; with the setuptools of this place."""
     sources = directory / "sources"
-    sources.mkdir()
+    sources.mkdir(parents=True)
     for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        if (root / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", ".*_cache")
+            shutil.copytree(root / name, sources / name, ignore=ignored, copy_function=shutil.copy)
         else:
-            shutil.copy(ROOT / name, sources)
+            shutil.copy(root / name, sources / name)
+    for path in sources.rglob("*"):
+        path.chmod((0o777 if os.access(path, os.X_OK) else 0o666) & ~umask)
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(directory), str(sources)],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(sources)],
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)},
+        umask=umask,
         capture_output=True,
         text=True,
         check=False,
@@ -261,6 +282,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     assert done.returncode == 0, done.stdout + done.stderr
     (sdist,), (wheel,) = directory.glob("*.tar.gz"), directory.glob("*.whl")
     return Built(sdist, wheel)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Build once."""
+    return build(tmp_path_factory.mktemp("build"))
 
 
 @pytest.fixture(scope="module")
