@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from vault_credential_process import background as background_module
-from vault_credential_process import cache, keeper
+from vault_credential_process import cache, health, keeper
 from vault_credential_process.errors import AuthenticationError, SealedError, UnreachableError, VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.keeper import Health, Keeper, keeper_of
+from vault_credential_process.health import Health
+from vault_credential_process.keeper import Keeper
 from vault_credential_process.provider import VaultCredentials
+from vault_credential_process.registry import keeper_of, keepers
 from vault_credential_process.testing.scripted import Request, ScriptedServer, replay, reply
 
 from .bench import LOGIN, READ, REVOKE, Bench, Clock
@@ -48,7 +50,7 @@ def live(bench: Bench) -> Bench:
 def no_hooks() -> Iterator[None]:
     """Forget the hooks that a test leaves behind."""
     yield
-    keeper._hooks.clear()
+    health._hooks.clear()
 
 
 def leases(bench: Bench, life: float, *, takes: float = 0.0) -> list[str]:
@@ -119,12 +121,12 @@ def test_what_wants_the_same_shares_a_keeper(live: Bench) -> None:
 
     assert one.keeper is two.keeper
     assert other.access_key == "ASIAOTHER"
-    assert {one.keeper, other.keeper} <= set(keeper.keepers())
+    assert {one.keeper, other.keeper} <= set(keepers())
 
     gone = repr(other.keeper)
     del other
     gc.collect()
-    assert gone not in map(repr, keeper.keepers())
+    assert gone not in map(repr, keepers())
 
 
 def test_nobody_waits_across_ten_lease_ends(live: Bench) -> None:
@@ -253,7 +255,7 @@ def test_health_tells_of_the_trouble(live: Bench) -> None:
     """While refreshes fail and the pair lives, health shows both, and asks nobody."""
     live.server.on("GET", READ, live.lease(3, "ASIAFIRST"), replay(live.exchanges["sealed"]))
     kept = VaultCredentials(live.fetcher()).keeper
-    wait_for(lambda: kept.health().failures)
+    wait_for(lambda: kept.health().error)
     asked, health = len(live.server.requests), kept.health()
 
     assert health.authenticated
@@ -298,17 +300,17 @@ def test_hooks_and_counters(live: Bench, caplog: pytest.LogCaptureFixture) -> No
     """A hook hears of each fetch, good and bad; one that fails is logged and does no harm."""
     heard: list[tuple[str, bool, str | None]] = []
 
-    @keeper.on_refresh
+    @health.on_refresh
     def note(kept: Keeper, health: Health) -> None:
         heard.append((repr(kept), health.authenticated, health.error))
 
-    @keeper.on_refresh
+    @health.on_refresh
     def broken(kept: Keeper, health: Health) -> None:
         raise ValueError("a hook of somebody else")
 
     live.server.on("GET", READ, live.lease(1, "ASIA0"), replay(live.exchanges["sealed"]), live.lease(900, "ASIA1"))
     kept = VaultCredentials(live.fetcher()).keeper
-    wait_for(lambda: kept.health().refreshes == 2)
+    wait_for(lambda: len(heard) == 3)
     for _ in range(100):
         kept.frozen()
 
@@ -317,6 +319,25 @@ def test_hooks_and_counters(live: Bench, caplog: pytest.LogCaptureFixture) -> No
     assert (kept.health().fetches, kept.health().failures) == (3, 1)
     assert kept.health().hits >= 101
     assert "a hook of on_refresh failed" in caplog.text
+
+
+def test_hook_that_asks_for_the_same_pair_waits_for_nobody(bench: Bench) -> None:
+    """A hook may sign with the credentials that it hears of: it gets what the caller gets."""
+    bench.server.on("GET", READ, replay(bench.exchanges["sealed"]))
+    kept = keeper_of(bench.fetcher())
+    got: list[str] = []
+
+    @health.on_refresh
+    def use(one: Keeper, _: Health) -> None:
+        with pytest.raises(SealedError) as caught:
+            one.frozen()
+        got.append(str(caught.value))
+
+    with pytest.raises(SealedError) as caught:
+        kept.frozen()
+
+    assert got == [str(caught.value)]
+    assert bench.server.asked("GET", READ) == 1
 
 
 def test_thread_comes_when_it_is_needed_and_goes(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vault_credential_process.errors import VaultCredentialError as VaultCredentialError
-    from vault_credential_process.keeper import Health as Health
-    from vault_credential_process.keeper import keepers as keepers
-    from vault_credential_process.keeper import on_refresh as on_refresh
+    from vault_credential_process.health import Health as Health
+    from vault_credential_process.health import on_refresh as on_refresh
     from vault_credential_process.manager import VaultAWSCredentialManager as VaultAWSCredentialManager
     from vault_credential_process.provider import VaultProvider as VaultProvider
     from vault_credential_process.provider import aio_session as aio_session
     from vault_credential_process.provider import boto3_session as boto3_session
     from vault_credential_process.provider import install as install
     from vault_credential_process.provider import uninstall as uninstall
+    from vault_credential_process.registry import keepers as keepers
 
 __all__ = [
     "Health",
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Health": "keeper",
+    "Health": "health",
     "VaultAWSCredentialManager": "manager",
     "VaultCredentialError": "errors",
     "VaultProvider": "provider",
     "aio_session": "provider",
     "boto3_session": "provider",
     "install": "provider",
-    "keepers": "keeper",
-    "on_refresh": "keeper",
+    "keepers": "registry",
+    "on_refresh": "health",
     "uninstall": "provider",
 }
 

@@ -11,7 +11,6 @@ import collections
 import datetime
 import functools
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,8 +22,10 @@ from aiobotocore.credentials import AioRefreshableCredentials
 from vault_credential_process import healing
 from vault_credential_process.chain import METHOD, as_botocore, claimed, fetcher_of
 from vault_credential_process.config import Config
-from vault_credential_process.errors import VaultCredentialError
-from vault_credential_process.keeper import Keeper, keeper_of
+from vault_credential_process.errors import VaultCredentialError, bare
+from vault_credential_process.forks import at_fork
+from vault_credential_process.keeper import Keeper
+from vault_credential_process.registry import keeper_of
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +117,12 @@ class AioVaultProvider(botocore.credentials.CredentialProvider):
         try:
             keeper = await together(functools.partial(_keeper, configure), self, hand_over=_crew.take)
         except VaultCredentialError as error:
-            raise as_botocore(error) from error
-        credentials = AioVaultCredentials(keeper)
-        await credentials.get_frozen_credentials()
-        return credentials
+            failure = bare(error)
+        else:
+            credentials = AioVaultCredentials(keeper)
+            await credentials.get_frozen_credentials()
+            return credentials
+        raise as_botocore(failure) from failure
 
 
 async def retry(response: Any, request_dict: Any, operation: Any, **_: Any) -> float | None:
@@ -252,5 +255,4 @@ def _forked() -> None:
     _attended.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+at_fork(_forked)

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
-import time
 import weakref
 from typing import Protocol
+
+from vault_credential_process.fastpath import uptime
+from vault_credential_process.forks import at_fork
 
 logger = logging.getLogger(__name__)
 
 NAP = 15.0
 """Seconds after which the thread looks about it in any case: after a sleep of the machine, or when all has gone."""
-
-
-def _boot_clock() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-uptime = _boot_clock if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-"""Seconds on a clock that nobody sets and that, where the system has such a one, goes on while the machine sleeps."""
 
 
 class Chore(Protocol):
@@ -110,5 +103,4 @@ background = Background()
 """The one of this process."""
 
 atexit.register(background.end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=background.forked)
+at_fork(background.forked)

@@ -9,18 +9,16 @@ waits.
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import dataclasses
 import logging
-import os
 import random
 import threading
-import weakref
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from botocore.credentials import ReadOnlyCredentials
 
-from vault_credential_process.background import background, uptime
+from vault_credential_process.background import background
 from vault_credential_process.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -31,7 +29,9 @@ from vault_credential_process.errors import (
     failure_of,
 )
 from vault_credential_process.expiry import format_timestamp, refresh_margin
+from vault_credential_process.fastpath import uptime
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.health import Health, tell_hooks
 from vault_credential_process.models import AWSCredentials
 
 logger = logging.getLogger(__name__)
@@ -82,86 +82,6 @@ class Held:
     over: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Health:
-    """How a keeper does: for health routes and for metrics. All counts are of this process, since it began.
-
-    ``seconds_left`` is negative once the pair has ended and ``None`` while there is none. ``error`` is the last
-    failure, while it lasts. ``fetches`` counts the times that a pair was asked for, ``refreshes`` those that brought a
-    new one, ``failures`` those that failed. ``hits`` counts the calls for credentials, approximately where threads
-    race, ``waits`` those of them that found no valid pair, and ``lease_ends`` the pairs that ended unreplaced. Tasks of
-    an event loop that wait together are one call.
-    """
-
-    authenticated: bool
-    seconds_left: float | None
-    error: str | None
-    fetches: int
-    refreshes: int
-    failures: int
-    hits: int
-    waits: int
-    lease_ends: int
-
-
-Hook = Callable[["Keeper", "Health"], None]
-"""Called after each fetch, whether it brought a new pair or failed; on the thread that fetched."""
-
-_hooks: list[Hook] = []
-_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
-_by_key: weakref.WeakValueDictionary[tuple[object, ...], Keeper] = weakref.WeakValueDictionary()
-_registry = threading.Lock()
-
-
-def on_refresh(hook: Hook) -> Hook:
-    """Call a function after each fetch of any keeper of this process; also a decorator. It must not block."""
-    _hooks.append(hook)
-    return hook
-
-
-def keepers() -> list[Keeper]:
-    """Return the keepers that are in use now."""
-    return list(_keepers)
-
-
-def keeper_of(fetcher: Fetcher) -> Keeper:
-    """Return the keeper of what a fetcher would fetch: sessions and clients that want the same share one.
-
-    :raises VaultCredentialError: when nobody can tell as whom the fetcher would log in.
-    """
-    key = fetcher.key(), id(fetcher.clock)
-    with _registry:
-        found = _by_key.get(key)
-        if found is None:
-            found = _by_key[key] = Keeper(fetcher)
-        return found
-
-
-def _share() -> None:
-    """Take note that a child of ``fork`` has what is held, too: from now on it is not one process's to give back."""
-    for keeper in _keepers:
-        keeper.is_shared = True
-
-
-def _forked() -> None:
-    """Begin with new locks in a child of ``fork``."""
-    global _registry  # noqa: PLW0603 - one for all
-    _registry = threading.Lock()
-    for keeper in _keepers:
-        keeper.forked()
-
-
-def _give_back() -> None:
-    """End the tokens of keepers that are to, as the program ends."""
-    for keeper in _keepers:
-        keeper.give_back()
-
-
-atexit.register(_give_back)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_share, after_in_child=_forked)
-
-
 class Keeper:
     """Keeps one pair. Safe to use from every thread, and from children of ``fork``."""
 
@@ -183,11 +103,11 @@ class Keeper:
         self._healed_at = float("-inf")
         self._healed_key: str | None = None
         self._heal_interval = HEAL_INTERVAL
+        self._untold: Health | None = None
         self.is_shared = fetcher.cache.shared
         """Whether other processes have what is held, by a cache or by ``fork``."""
         self._fetches = self._refreshes = self._failures = self._hits = self._waits = self._lease_ends = 0
         self.forked()
-        _keepers.add(self)
 
     def __repr__(self) -> str:
         """Tell what is kept, and no secret."""
@@ -279,7 +199,7 @@ class Keeper:
         pair = held.credentials
         if pair.credential_type == "iam_user" and self._clock() - pair.issued < YOUNG:
             return False
-        with self._lock:
+        with self._alone():
             in_vain = access_key == self._healed_key
             interval = self._heal_interval if in_vain else HEAL_INTERVAL
             if self._held is held and uptime() - self._healed_at >= interval:
@@ -314,7 +234,7 @@ class Keeper:
     def tend(self) -> float:
         """Refresh the pair and renew the token if it is time; return the :func:`uptime` of the next look."""
         try:
-            with self._lock:
+            with self._alone():
                 held = self._held
                 if uptime() >= self._due or (held is not None and self._is_late(held)):
                     self._fetch()
@@ -347,15 +267,14 @@ class Keeper:
         elif self._in_background:
             self._due = min(self._due, uptime()) if self._is_late(held) else self._due
             self._schedule()
-        elif self._lock.acquire(blocking=False):
+        else:
             # Without the thread one caller refreshes, and the others go on with what there is.
             try:
-                if self._held is held:
-                    self._fetch()
+                with self._alone(seconds=0) as alone:
+                    if alone and self._held is held:
+                        self._fetch()
             except VaultCredentialError as error:
                 logger.debug("the refresh failed, but the pair is valid: %s", error)
-            finally:
-                self._lock.release()
         current = self._held
         return held.frozen if current is None else current.frozen
 
@@ -363,9 +282,9 @@ class Keeper:
         """Return a pair where there is no valid one: one caller fetches, and what becomes of it holds for all."""
         self._waits += 1
         seconds = self.fetcher.config.vault_aws_timeout
-        if not self._lock.acquire(timeout=seconds):
-            raise DeadlineError(f"gave up after {seconds:g} s while waiting for another thread's fetch; try again")
-        try:
+        with self._alone(seconds) as alone:
+            if not alone:
+                raise DeadlineError(f"gave up after {seconds:g} s while waiting for another thread's fetch; try again")
             held = self._held
             if held is None or self._left(held) <= 0:
                 if self._failure is not None and uptime() < self._told_until:
@@ -377,8 +296,6 @@ class Keeper:
                 finally:
                     self._schedule()
                 held = self._held
-        finally:
-            self._lock.release()
         if held is None:
             raise AssertionError("a fetch that did not fail left no pair")
         return held.frozen
@@ -427,7 +344,7 @@ class Keeper:
                 logger.warning("Vault gives credentials again, after %.0f s", self._clock() - self._trouble_since)
                 self._trouble, self._failure, self._tries, self._refusals = None, None, 0, 0
         finally:
-            self._tell_hooks()
+            self._untold = self.health()
 
     def _pause_after(self, error: VaultCredentialError) -> None:
         """Set when a fetch that failed is tried again: by the thread, and for a caller."""
@@ -479,12 +396,23 @@ class Keeper:
             logger.warning("%s; %s", text, state)
         self._trouble = text
 
-    def _tell_hooks(self) -> None:
-        for hook in _hooks:
-            try:
-                hook(self, self.health())
-            except BaseException:  # whatever it is, it is not the credentials' trouble
-                logger.exception("a hook of on_refresh failed")
+    @contextlib.contextmanager
+    def _alone(self, seconds: float = -1) -> Iterator[bool]:
+        """Yield whether nobody else fetches now, after so many seconds at most; then let the hooks hear of a fetch.
+
+        They hear of it after the lock was released: one that signs with the same pair must not wait for itself.
+        """
+        lock = self._lock
+        if not lock.acquire(timeout=seconds):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            untold, self._untold = self._untold, None
+            lock.release()
+            if untold is not None:
+                tell_hooks(self, untold)
 
     def _is_neglected(self, held: Held) -> bool:
         """Tell whether a pair whose time has come is in nobody's hands."""

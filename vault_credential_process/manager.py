@@ -17,11 +17,13 @@ import hvac.exceptions
 
 from vault_credential_process import auth, healing
 from vault_credential_process.chain import METHOD, fetcher_of
-from vault_credential_process.errors import AuthenticationError
+from vault_credential_process.errors import AuthenticationError, VaultCredentialError, bare
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.keeper import Health, keeper_of
+from vault_credential_process.forks import at_fork
+from vault_credential_process.health import Health
 from vault_credential_process.profiles import find_profile
 from vault_credential_process.provider import VaultCredentials
+from vault_credential_process.registry import keeper_of
 from vault_credential_process.vault import connected_client
 
 if TYPE_CHECKING:
@@ -61,9 +63,16 @@ class VaultAWSCredentialManager:
             "vault_aws_role": aws_role,
             **settings,
         }
-        profile = find_profile(arguments, os.environ)
-        config = auth.configure(arguments, os.environ, profile, read_aws_role=True)
-        self._fetcher = fetcher_of(config)
+        failure = None
+        try:
+            profile = find_profile(arguments, os.environ)
+            self._fetcher = fetcher_of(auth.configure(arguments, os.environ, profile, read_aws_role=True))
+        except VaultCredentialError as error:
+            failure = bare(error)
+        if failure is not None:
+            # What looks into the frames of the error must not find these.
+            del secret_id, settings, arguments
+            raise failure
         self._region_name = region_name
         self._profile_name = profile.name if profile else None
         self._credentials: VaultCredentials | None = None
@@ -158,8 +167,7 @@ def _forked() -> None:
         manager.forked()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+at_fork(_forked)
 
 
 class _SharedProvider(botocore.credentials.CredentialProvider):

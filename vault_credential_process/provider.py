@@ -22,9 +22,9 @@ import botocore.session
 from vault_credential_process import healing
 from vault_credential_process.chain import METHOD, as_botocore, claimed, fetcher_of
 from vault_credential_process.config import Config
-from vault_credential_process.errors import ConfigurationError, VaultCredentialError
+from vault_credential_process.errors import ConfigurationError, VaultCredentialError, bare
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.keeper import keeper_of
+from vault_credential_process.registry import keeper_of
 
 if TYPE_CHECKING:
     import aiobotocore.session
@@ -113,7 +113,8 @@ class VaultProvider(botocore.credentials.CredentialProvider):
             config = self._config()
             return None if config is None else VaultCredentials(fetcher_of(config))
         except VaultCredentialError as error:
-            raise as_botocore(error) from error
+            failure = bare(error)
+        raise as_botocore(failure) from failure
 
     def _config(self) -> Config | None:
         configure = claimed(self.session, self._profile_name, self._settings)

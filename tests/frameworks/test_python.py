@@ -10,7 +10,7 @@ import pytest
 
 import vault_credential_process
 from vault_credential_process import flight, healing, keeper
-from vault_credential_process.keeper import Health
+from vault_credential_process.health import Health
 
 from ..conftest import ROOT
 from .conftest import FRAMEWORKS, LIFE, Environment, Place

@@ -22,7 +22,7 @@ import botocore.session
 import pytest
 
 import vault_credential_process
-from vault_credential_process import aio, cache, keeper
+from vault_credential_process import aio, cache, keeper, registry
 from vault_credential_process.background import background
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.provider import install_into
@@ -225,7 +225,7 @@ def ear(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
         self._lock = Overheard("keeper", self._lock)
 
     monkeypatch.setattr(keeper.Keeper, "forked", with_ear)
-    monkeypatch.setattr(keeper, "_registry", Overheard("registry", keeper._registry))
+    monkeypatch.setattr(registry, "_registry", Overheard("registry", registry._registry))
     monkeypatch.setattr(background, "_changed", Overheard("background", background._changed))
     monkeypatch.setattr(cache, "_guard", Overheard("cache", cache._guard))
     _ear.heard, _ear.on = [], True
