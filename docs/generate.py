@@ -1,4 +1,7 @@
-"""Writes ``docs/settings.md`` from the option tables: ``python docs/generate.py``; ``--check`` only compares."""
+"""Writes ``docs/settings.md`` from the option tables, and the tables of ``docs/wire.md``: ``python docs/generate.py``.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
-from vault_credential_process import auth
+from vault_credential_process import auth, connections, fastpath, probe, sources
+from vault_credential_process.auth import aws_chain, callback, metadata, oidc
+from vault_credential_process.cli import get, login, terminal
 from vault_credential_process.config import Config
 from vault_credential_process.models import Option, options_of
+from vault_credential_process.retries import Failure
 
 TARGET = pathlib.Path(__file__).with_name("settings.md")
+WIRE = TARGET.with_name("wire.md")
 
 TOP = """\
 # Settings
@@ -66,14 +73,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or with ``--check`` tell by the exit code whether it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the file differs")
-    text = page()
+    texts = {TARGET: page(), WIRE: wire(WIRE.read_text(encoding="utf-8"))}
     if not parser.parse_args(arguments).check:
-        TARGET.write_text(text, encoding="utf-8")
+        for target, text in texts.items():
+            target.write_text(text, encoding="utf-8")
         return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(f"{TARGET} is not up to date; run python docs/generate.py\n")
-    return 1
+    old = [t for t, text in texts.items() if not t.is_file() or t.read_text(encoding="utf-8") != text]
+    for target in old:
+        sys.stderr.write(f"{target} is not up to date; run python docs/generate.py\n")
+    return 1 if old else 0
+
+
+def wire(text: str) -> str:
+    """Return the page of the wire with its tables renewed: each stands between two marks."""
+    for name, table in (("limits", limits()), ("retries", retry_table())):
+        begin, end = f"<!-- {name}, written by generate.py -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + "\n" + table + "\n" + end + rest.partition(end)[2]
+    return text
+
+
+def retry_table() -> str:
+    """Return the table of retries."""
+    lines = ["| failure | nothing was done | column 1 | column 2 |", "|---|---|---|---|"]
+    for row in (failure.value for failure in Failure):
+        again = "again, when `Retry-After` says" if row.told else "again"
+        cells = ("certain" if row.undone else "", again if row.harmless else "no", again if row.harmful else "no")
+        lines.append(f"| {row.failure} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def limits() -> str:
+    """Return the table of waits and their limits; figures are those of the code."""
+    config = Config()
+    rest = "what is left of the call"
+    rows = {
+        "the whole call": f"`vault_aws_timeout`, {config.vault_aws_timeout:g} s",
+        "the command, in what has no time-out of its own (a disk, a named pipe)": f"the same and {get._GRACE:g} s: the "
+        "process ends",
+        "to connect: name server, every address of the host, proxy, handshake": f"{connections.CONNECT_LIMIT:g} s, and "
+        f"{rest}; of several addresses each has its share, {connections.LEAST_SHARE:g} s at least",
+        "a request to Vault, until the last byte of its answer": f"`vault_client_timeout`, "
+        f"{config.vault_client_timeout:g} s, and {rest}",
+        "pauses between tries": f"{rest}: a try that would come too late is not waited for",
+        "another process or thread that fetches": rest,
+        "a call that queues before it has read its configuration": f"the limit of the call that fetches, else "
+        f"{fastpath.DEFAULT_WAIT:g} s",
+        "a metadata service, or GitHub's issuer of identity tokens": f"{metadata.LIMIT:g} s a request (2 to 5 s on the "
+        f"clouds), and {rest}",
+        "AWS credentials to log in with: programs, files, name servers": f"{aws_chain._SHARE:.0%} of {rest}",
+        "AWS, while these are fetched": f"{aws_chain._CONNECT_LIMIT:g} s to connect, {aws_chain._READ_LIMIT:g} s to "
+        "read, 2 tries",
+        "STS, until it knows a new IAM user": f"{probe._LONGEST:g} s a request, `vault_aws_probe` "
+        f"({config.vault_aws_probe:g} s) in all",
+        "a command that prints a secret, a token helper": f"{rest}; then it is killed",
+        "the keyring": f"{sources.KEYRING_TIMEOUT:g} s a question",
+        "somebody at the terminal (`login`)": f"{login.PATIENCE:g} s more than the call; on Windows no limit",
+        "the browser that comes back": f"{oidc.WAIT:g} s, {callback.PATIENCE:g} s for each connection it makes",
+        "a browser that starts": f"{terminal.START:g} s",
+    }
+    return "| wait for | limit |\n|---|---|\n" + "".join(f"| {what} | {limit} |\n" for what, limit in rows.items())
 
 
 def page() -> str:

@@ -47,12 +47,19 @@ class Authority:
         self.certificate = directory / f"{name}.pem"
         self.certificate.write_bytes(signed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, *names: str, life: datetime.timedelta = DAY, password: bytes | None = None) -> Pair:
-        """Sign a certificate for host names and addresses; one with a negative life has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue(
+        self,
+        *names: str,
+        life: datetime.timedelta = DAY,
+        begins: datetime.timedelta = -2 * DAY,
+        password: bytes | None = None,
+        key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> Pair:
+        """Sign a certificate for host names and addresses, from a moment to a moment; a negative life has expired."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
         alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
-        builder = self._builder(subject, key.public_key(), life).add_extension(alternatives, critical=False)
+        builder = self._builder(subject, key.public_key(), life, begins).add_extension(alternatives, critical=False)
         stem = f"{self.certificate.stem}-{next(self._numbers)}"
         pair = Pair(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
         pair.certificate.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
@@ -65,8 +72,18 @@ class Authority:
         )
         return pair
 
+    def itself(self, *names: str) -> Pair:
+        """Sign a certificate with its own key, as a server makes one for itself."""
+        own = Authority(self._directory, f"{self.certificate.stem}-itself-{next(self._numbers)}")
+        own._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+        return own.issue(*names, key=own._key)
+
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, life: datetime.timedelta
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        life: datetime.timedelta,
+        begins: datetime.timedelta = -2 * DAY,
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)
         return (
@@ -75,7 +92,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 2 * DAY)
+            .not_valid_before(now + begins)
             .not_valid_after(now + life)
         )
 

@@ -61,9 +61,14 @@ def read_from(address: str, *, seconds: float = 20, **environ: str) -> AWSCreden
 
 def talk(server: ScriptedServer, kind: str, **environ: str) -> None:
     """Make one kind of request to a server."""
+    talk_to(server.address, kind, **environ)
+
+
+def talk_to(address: str, kind: str, **environ: str) -> None:
+    """Make one kind of request to an address."""
     if kind == "static read":
         environ["VAULT_AWS_ENDPOINT"] = "static-creds"
-    with Vault(settings(server.address, **environ), Deadline(20)) as vault:
+    with Vault(settings(address, **environ), Deadline(20)) as vault:
         if kind == "login":
             login(vault)
         elif kind == "look-up":

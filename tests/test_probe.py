@@ -137,6 +137,24 @@ def test_silent_sts_is_out_of_reach(scripted: ScriptedServer, monkeypatch: pytes
     assert len(scripted.requests) == 1
 
 
+def endless(connection: Any, _: Any) -> None:
+    """Answer more and more, for longer than any test should take."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        connection.sendall(b" " * 1024)
+
+
+@pytest.mark.parametrize("answer", [dripping(KNOWN, pause=0.2), endless], ids=["byte by byte", "endless"])
+def test_answer_that_takes_too_long(scripted: ScriptedServer, answer: Reply) -> None:
+    """An answer that comes byte by byte, or never ends, holds the probe no longer than silence does."""
+    script(scripted, answer)
+    start = time.monotonic()
+
+    assert wait(scripted.address, seconds=0.4) in [(PAIR, False), (PAIR, True)]
+    assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize("answer", [UNKNOWN, silence(5)], ids=["unknown", "silent"])
 @pytest.mark.parametrize(
     ("seconds", "deadline"), [(0.5, 20), (20, 2.5)], ids=["the limit of the probe", "the deadline of the call"]
@@ -272,3 +290,22 @@ def test_killed_call_is_resumed(
         assert command("get", **environ).stdout == done.stdout
         assert len(sts.requests) == asked
     assert [scripted.asked(*what) for what in (("POST", LOGIN), ("GET", READ))] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/xml", "text/xml; charset=nosuch", "text/xml; charset", "text/xml; charset=utf-16"]
+)
+def test_encoding_of_an_answer_does_not_matter(scripted: ScriptedServer, content_type: str) -> None:
+    """What answers need not keep to the encoding that it states, nor state one that there is."""
+    body = b"\xff\xfe<Account>123456789012</Account>"
+    script(scripted, reply(200, body, {"Content-Type": content_type}))
+
+    assert wait(scripted.address) == (dataclasses.replace(PAIR, account_id="123456789012"), True)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://", "x", "https://\x1b", "unix:///run/sts", "http://127.0.0.1:99999"]
+)
+def test_endpoint_that_is_none_hands_the_keys_out(address: str) -> None:
+    """The keys are good, and were made already: an ``AWS_ENDPOINT_URL`` that is none costs the probe alone."""
+    assert wait(address) == (PAIR, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -10,9 +11,10 @@ import pytest
 
 from vault_credential_process.errors import ConfigurationError, UnreachableError, VaultCredentialError
 from vault_credential_process.testing.scripted import ScriptedServer, reply, reset
+from vault_credential_process.tls import tls_context
 
 from .certificates import DAY, Authority
-from .talk import LOGGED_IN, LOGIN, READ, STS, TOKEN, log_in_to, read_from, said
+from .talk import LOGGED_IN, LOGIN, READ, STS, TOKEN, log_in_to, read_from, said, settings, talk_to
 
 LOOPBACK = "127.0.0.1"
 
@@ -110,6 +112,76 @@ def test_expired_certificate(authority: Authority) -> None:
 
     assert "expired; renew the server's certificate, or check this host's clock" in message
     assert server.requests == []
+
+
+def test_certificate_of_tomorrow(authority: Authority) -> None:
+    """A certificate that is not valid yet is refused, and the message thinks of the clock."""
+    with serving(authority.issue(LOOPBACK, begins=DAY, life=2 * DAY).listener()) as server:
+        message = failure(server.address, VAULT_CACERT=str(authority.certificate))
+
+    assert "not yet valid; renew the server's certificate, or check this host's clock" in message
+    assert server.requests == []
+
+
+def test_self_signed_certificate(stranger: Authority, authority: Authority) -> None:
+    """A certificate that vouches for itself is refused, unless it is itself what is trusted."""
+    pair = stranger.itself(LOOPBACK)
+    with serving(pair.listener()) as server:
+        message = failure(server.address, VAULT_CACERT=str(authority.certificate))
+        assert log_in_to(server.address, VAULT_CACERT=str(pair.certificate)).value == TOKEN
+
+    assert "self" in message
+    assert "signed certificate (trusted: " in message
+    assert "set vault_cacert to the CA that signed it" in message
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_version_of_tls(authority: Authority) -> None:
+    """A server that speaks nothing newer than TLS 1.1 is refused, even where OpenSSL itself would talk to it."""
+    trusted = {"VAULT_CACERT": str(authority.certificate)}
+    context = authority.issue(LOOPBACK).listener()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with serving(context) as server:
+        message = failure(server.address, **trusted)
+
+        ours = tls_context(settings(server.address, **trusted))
+        ours.set_ciphers("ALL:@SECLEVEL=0")
+        assert shaken_hands(server, ours) is None
+        ours.minimum_version = ssl.TLSVersion.TLSv1
+        if shaken_hands(server, ours) != "TLSv1.1":
+            pytest.skip("this OpenSSL has no TLS 1.1")
+
+    assert "the server must speak TLS 1.2 or later" in message
+    assert server.requests == []
+
+
+def shaken_hands(server: ScriptedServer, context: ssl.SSLContext) -> str | None:
+    """Return the version of TLS that a client agrees on with a server; ``None`` where there is none."""
+    port = int(server.address.rpartition(":")[2])
+    with socket.create_connection((LOOPBACK, port), timeout=20) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=LOOPBACK) as agreed:
+                return agreed.version()
+        except ssl.SSLError:
+            return None
+
+
+@pytest.mark.parametrize("kind", ["login", "look-up"])
+@pytest.mark.parametrize("trouble", ["authority", "name", "expiry"])
+def test_handshake_that_fails_is_not_repeated(
+    authority: Authority, stranger: Authority, kind: str, trouble: str
+) -> None:
+    """A certificate that is not good is not better a second later: no request tries again."""
+    name, life = ("vault.example" if trouble == "name" else LOOPBACK), (-DAY if trouble == "expiry" else DAY)
+    trusted = stranger if trouble == "authority" else authority
+    context = authority.issue(name, life=life).listener()
+    greeted: list[object] = []
+    context.sni_callback = lambda *seen: greeted.append(seen)
+    with serving(context) as server, pytest.raises(UnreachableError, match="TLS: "):
+        talk_to(server.address, kind, VAULT_CACERT=str(trusted.certificate))
+
+    assert len(greeted) == 1
 
 
 def test_certificate_of_another_name(authority: Authority) -> None:

@@ -1,15 +1,15 @@
-"""The wire: time and size of a reply, redirects, proxies, sockets, and nothing of this machine picked up."""
+"""The wire: time and size of a reply, proxies, sockets, and nothing of this machine picked up."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import gzip
+import json
 import pathlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -28,12 +28,19 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault_module, "RETRY_WAIT", 0.001)
 
 
+LONG = 30
+"""Seconds that a server here goes on for whoever does not leave."""
+
+LIMIT = 0.3
+"""Seconds after which a caller does. It leaves in less than a third of what the server would make of it."""
+
+
 def endless(part: bytes, *, pause: float, start: bytes = b"HTTP/1.1 200 OK\r\n") -> Reply:
     """Answer with the same bytes again and again, for longer than any test should take."""
 
     def pour(connection: socket.socket, _: Request) -> None:
         connection.sendall(start)
-        end = time.monotonic() + 5
+        end = time.monotonic() + LONG
         while time.monotonic() < end:
             connection.sendall(part)
             time.sleep(pause)
@@ -43,14 +50,14 @@ def endless(part: bytes, *, pause: float, start: bytes = b"HTTP/1.1 200 OK\r\n")
 
 def half_then_silence(connection: socket.socket, request: Request) -> None:
     """Answer a part at the last moment, then nothing more."""
-    time.sleep(0.4)
+    time.sleep(LIMIT * 0.7)
     connection.sendall(STS[:-10])
-    silence(5)(connection, request)
+    silence(LONG)(connection, request)
 
 
 SLOW: dict[str, Reply] = {
-    "silence": silence(5),
-    "byte by byte": dripping(STS, pause=0.02),
+    "silence": silence(LONG),
+    "byte by byte": dripping(STS * 3, pause=0.02),
     "half": half_then_silence,
     "endless headers": endless(b"X-More: 1\r\n", pause=0.05),
     "endless header": endless(b"x", pause=0.02, start=b"HTTP/1.1 200 OK\r\nX-Long: "),
@@ -68,10 +75,10 @@ def test_deadline_ends_every_reply(scripted: ScriptedServer, answer: str) -> Non
     start = time.monotonic()
 
     with pytest.raises(DeadlineError) as caught:
-        read_from(scripted.address, seconds=0.5)
+        read_from(scripted.address, seconds=LIMIT)
 
-    assert 0.5 <= time.monotonic() - start < 0.9
-    assert f"gave up after 0.5 s while waiting for GET /v1/{READ}" in said(caught.value)
+    assert LIMIT <= time.monotonic() - start < LONG / 3
+    assert f"gave up after {LIMIT} s while waiting for GET /v1/{READ}" in said(caught.value)
     assert caught.value.exit_code == 7
 
 
@@ -82,18 +89,18 @@ def test_client_timeout_ends_every_reply(scripted: ScriptedServer, answer: str) 
     start = time.monotonic()
 
     with pytest.raises(UnreachableError, match="raise vault_client_timeout") as caught:
-        read_from(scripted.address, VAULT_CLIENT_TIMEOUT="500ms")
+        read_from(scripted.address, VAULT_CLIENT_TIMEOUT=f"{LIMIT}s")
 
-    assert 0.5 <= time.monotonic() - start < 0.9
+    assert LIMIT <= time.monotonic() - start < LONG / 3
     assert f"{scripted.address}: no answer to GET {READ} in time" in said(caught.value)
 
 
 def test_deadline_ends_a_handshake(scripted: ScriptedServer) -> None:
     """A server that takes the connection and then says nothing of TLS holds nobody past the deadline."""
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(DeadlineError) as caught:
-        read_from(f"https://127.0.0.1:{listener.getsockname()[1]}", seconds=0.3)
+        read_from(f"https://127.0.0.1:{listener.getsockname()[1]}", seconds=LIMIT)
 
-    assert "gave up after 0.3 s" in said(caught.value)
+    assert f"gave up after {LIMIT} s" in said(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -155,91 +162,6 @@ def test_reset_within_a_reply_is_a_broken_connection(scripted: ScriptedServer) -
         read_from(scripted.address)
 
     assert f"the connection broke during GET {READ}" in said(caught.value)
-
-
-@pytest.fixture
-def active() -> Iterator[ScriptedServer]:
-    """The active node, to which a standby redirects."""
-    with ScriptedServer() as server:
-        server.on("POST", LOGIN, LOGGED_IN)
-        server.on("GET", READ, STS)
-        yield server
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_standby_redirects_to_the_active_node(scripted: ScriptedServer, active: ScriptedServer, status: int) -> None:
-    """One hop is followed with method, body, parameters, namespace and token as they were."""
-    scripted.on("POST", LOGIN, reply(status, headers={"Location": f"{active.address}/v1/{LOGIN}"}))
-    scripted.on("GET", READ, reply(status, headers={"Location": f"{active.address}/v1/{READ}?ttl=1200s"}))
-    environ = {"VAULT_NAMESPACE": "team-a", "VAULT_AWS_TTL": "20m"}
-
-    log_in_to(scripted.address, **environ)
-    read_from(scripted.address, **environ)
-
-    first, second = active.requests
-    assert (first.method, first.json["secret_id"], first.headers.get("x-vault-token")) == ("POST", SECRET_ID, None)
-    assert (second.method, second.path, second.headers["x-vault-token"]) == ("GET", f"/v1/{READ}?ttl=1200s", TOKEN)
-    assert {r.headers["x-vault-namespace"] for r in active.requests} == {"team-a"}
-    assert len(scripted.requests) == 2
-
-
-def refused(server: ScriptedServer, location: str) -> str:
-    """Return the message about a redirect of a login and of a read, both refused."""
-    answer = reply(307, headers={"Location": location})
-    server.on("POST", LOGIN, answer)
-    server.on("GET", READ, answer)
-    for ask in (log_in_to, read_from):
-        with pytest.raises(UnreachableError) as caught:
-            ask(server.address)
-    assert len(server.requests) == 2
-    return said(caught.value)
-
-
-def test_redirect_to_another_host_over_http(scripted: ScriptedServer, active: ScriptedServer) -> None:
-    """Over plain http a redirect must not leave the host: nothing is sent there, and the message says what to mend."""
-    message = refused(scripted, active.address.replace("127.0.0.1", "localhost") + f"/v1/{READ}")
-
-    assert "redirected to http://localhost" in message
-    assert "api_addr" in message
-    assert active.requests == []
-
-
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://[bad",
-        "ftp://127.0.0.1/v1/" + READ,
-        "/ui/",
-        "file:///etc/passwd",
-        "http://127.0.0.1:x/v1/" + READ,
-    ],
-)
-def test_redirect_to_nowhere(scripted: ScriptedServer, location: str) -> None:
-    """A redirect without a usable target, or to another path, is refused without a traceback."""
-    assert scripted.address in refused(scripted, location)
-
-
-@pytest.mark.parametrize("location", [f"/v1/{LOGIN}", "//", ""])
-def test_redirect_loop(scripted: ScriptedServer, location: str) -> None:
-    """A second redirect is refused, be it to the same node."""
-    scripted.on("POST", LOGIN, reply(307, headers={"Location": location}))
-
-    with pytest.raises(UnreachableError) as caught:
-        log_in_to(scripted.address)
-
-    assert "redirected a second time" in said(caught.value)
-    assert scripted.asked("POST", LOGIN) == 2
-
-
-@pytest.mark.parametrize("status", [300, 303, 304])
-def test_other_redirects_are_no_success(scripted: ScriptedServer, active: ScriptedServer, status: int) -> None:
-    """A status of redirection that no Vault sends is an error and is not followed."""
-    scripted.on("POST", LOGIN, reply(status, headers={"Location": f"{active.address}/v1/{LOGIN}"}))
-
-    with pytest.raises(UnreachableError, match=f"HTTP {status}"):
-        log_in_to(scripted.address)
-
-    assert active.requests == []
 
 
 def test_machine_has_no_say_over_loopback(
@@ -316,6 +238,17 @@ def test_proxy_refuses(scripted: ScriptedServer) -> None:
     assert [r.method for r in scripted.requests] == ["CONNECT"] * 3
 
 
+@pytest.mark.parametrize("target", ["http://127.0.0.2:1", "https://127.0.0.1:1"])
+def test_proxy_wants_a_password(scripted: ScriptedServer, target: str) -> None:
+    """A proxy that demands who we are is named, with where that is written."""
+    scripted.otherwise = reply(407, None, {"Proxy-Authenticate": "Basic"})
+
+    with pytest.raises(UnreachableError, match="the proxy wants a password; write http://user:password@host in HTTP"):
+        log_in_to(target, VAULT_PROXY_ADDR=scripted.address)
+
+    assert scripted.requests
+
+
 @pytest.mark.parametrize("target", ["http://127.0.0.1:1", "https://127.0.0.1:1"])
 def test_proxy_is_away(target: str) -> None:
     """A proxy that does not listen is named as what failed, without its password."""
@@ -375,4 +308,14 @@ def test_unix_socket_obeys_the_deadline(tmp_path: pathlib.Path) -> None:
     with ScriptedServer(unix_path=str(tmp_path / "agent.sock")) as agent:
         agent.on("GET", READ, dripping(STS, pause=0.02))
         with pytest.raises(DeadlineError):
-            read_from(agent.address, seconds=0.3)
+            read_from(agent.address, seconds=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset", "application/json; charset=nosuch", "; ;=", "\xff"]
+)
+def test_content_type_is_not_guessed_from(scripted: ScriptedServer, content_type: str) -> None:
+    """JSON is UTF-8 whatever its ``Content-Type`` says: requests 2.32 fails where a charset has no value."""
+    scripted.on("GET", READ, reply(200, json.loads(STS.partition(b"\r\n\r\n")[2]), {"Content-Type": content_type}))
+
+    assert read_from(scripted.address).access_key == "ASIAIOSFODNN7EXAMPLE"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+import threading
 import time
 from typing import Any
 
 import botocore.exceptions
 import botocore.httpsession
 import botocore.utils
+import urllib3
 
 from vault_credential_process import sts
 from vault_credential_process.config import Config
@@ -29,6 +31,7 @@ SUCCESSES = 3
 _PAUSE = 0.5
 _LONGEST = 5.0
 _MARGIN = 2.0
+_PIECE, _MAX_REPLY = 64, 64 * 1024
 _UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
 _TOO_MANY = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
 _CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
@@ -44,17 +47,17 @@ def wait_until_known(
     reached: the keys are good, and a caller with retries of its own gets by.
     """
     limit = time.monotonic() + min(seconds, deadline.remaining("the probe of new keys") - _MARGIN)
-    url, region = _endpoint(config)
     known_in_a_row = 0
     while (left := limit - time.monotonic()) > 0:
         try:
-            response = _send(_signed(credentials, url, region), config, timeout=min(_LONGEST, left))
-        except botocore.exceptions.BotoCoreError as error:
+            response = _send(_signed(credentials, *_endpoint(config)), config, timeout=min(_LONGEST, left))
+        except Exception as error:  # botocore raises what it likes at an endpoint or a region that is none
             if time.monotonic() >= limit:
                 break
-            logger.debug("probe: %s cannot be reached (%s); keys handed out unproven", url, type(error).__name__)
+            logger.debug("probe: STS cannot be reached (%s); keys handed out unproven", type(error).__name__)
             return credentials, True
-        text = response.text
+        # Not what botocore takes for its text: what answers there need not keep to the encoding that it states.
+        text = response.content.decode("utf-8", "replace")
         code = _CODE.search(text)
         refused = code.group(1) if code else ""
         if response.status_code == 403 and refused in _UNKNOWN_KEY:
@@ -72,15 +75,54 @@ def wait_until_known(
     return credentials, False
 
 
-def _send(request: Any, config: Config, *, timeout: Any) -> Any:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Answer:
+    status_code: int
+    content: bytes = dataclasses.field(repr=False)
+
+
+def _send(request: Any, config: Config, *, timeout: float) -> _Answer:
+    """Send, and wait for the whole answer no longer than ``timeout``; botocore would wait so long for each piece of it.
+
+    :raises botocore.exceptions.BotoCoreError: when there is none in time.
+    """
+    answers: list[_Answer] = []
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(_once(request, config, timeout))
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="probe", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if answers:
+        return answers[0]
+    raise failures[0] if failures else botocore.exceptions.ReadTimeoutError(endpoint_url=request.url)
+
+
+def _once(request: Any, config: Config, timeout: Any) -> _Answer:
     """Send on a connection of its own, which may meet another of STS's servers than the last one did."""
     verify: Any = config.aws_ca_bundle or True
     proxies = botocore.utils.get_environ_proxies(request.url)
     session = botocore.httpsession.URLLib3Session(verify=verify, timeout=timeout, proxies=proxies)
+    end = time.monotonic() + timeout
+    request.stream_output = True
+    content = bytearray()
     try:
-        return session.send(request)
+        response = session.send(request)
+        for piece in response.raw.stream(_PIECE):
+            content += piece
+            if len(content) > _MAX_REPLY or time.monotonic() > end:
+                break
+        response.raw.close()
+    except urllib3.exceptions.HTTPError as error:
+        raise botocore.exceptions.HTTPClientError(error=error) from None
     finally:
         session.close()
+    return _Answer(response.status_code, bytes(content))
 
 
 def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:

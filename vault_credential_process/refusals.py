@@ -39,7 +39,8 @@ class Refusal:
     """An answer that is not a success: where it came from, its status, and the texts in its ``errors``.
 
     ``errors`` is ``None`` when the body was not Vault's JSON: then a gateway spoke, not Vault. It is as the server
-    wrote it, what was sent to it included; :attr:`text` is what may be shown.
+    wrote it, what was sent to it included; :attr:`text` is what may be shown. ``wait`` is for how many seconds the
+    server wants to be left alone.
     """
 
     address: str
@@ -47,6 +48,7 @@ class Refusal:
     status: int
     errors: tuple[str, ...] | None = dataclasses.field(repr=False)
     secrets: Sequence[str] = dataclasses.field(default=(), repr=False)
+    wait: float = 0.0
 
     @property
     def text(self) -> str:
@@ -67,21 +69,43 @@ class RefusedError(UnreachableError):
         self.refusal = refusal
 
 
+_STANDBY = (
+    "active cluster node not found",
+    "node is not active",
+    "no active vault instance found",
+    "vault is in standby mode",
+)
+"""What a standby says that has nobody to hand a request on to (``http/handler.go``, ``sdk/helper/consts``)."""
+
+
 def general(refusal: Refusal) -> VaultCredentialError | None:
     """Return the error where the refusal has nothing to do with what was asked for; ``None`` where it has."""
     text, status = refusal.text.lower(), refusal.status
-    if status == 503 and "sealed" in text:
+    if status >= 500 and "vault is sealed" in text:
         return SealedError(f"{refusal.where}: Vault is sealed; unseal it, or point vault_addr at a node that is not")
     if status == 501 or "not initialized" in text:
         return SealedError(f"{refusal.where}: Vault is not initialized; run vault operator init")
     if status == 429:
-        return UnreachableError(f"{refusal.where}: too many requests: {refusal.text}; wait, or raise the quota")
-    if "active cluster node not found" in text or "not active" in text:
+        said = refusal.text or "no reason given"
+        return UnreachableError(f"{refusal.where}: too many requests: {said}; wait, or raise the quota")
+    if status >= 500 and any(words in text for words in _STANDBY):
         return UnreachableError(f"{refusal.where}: a standby that finds no active node; check the cluster")
+    if status == 472 or "disabled in replication dr secondary mode" in text:
+        return UnreachableError(
+            f"{refusal.where}: a DR secondary, which serves nobody; point vault_addr at the primary cluster"
+        )
+    if status == 473 or "please forward to the active node" in text:
+        return UnreachableError(
+            f"{refusal.where}: a performance standby that hands nothing on; point vault_addr at the active node"
+        )
     if "http request to an https server" in text:
         return UnreachableError(f"{refusal.where}: the server speaks TLS there; write https:// in vault_addr")
     if "namespace not found" in text or "namespace_not_found" in text:
         return ConfigurationError(f"{refusal.where}: no such namespace; check vault_namespace and vault_auth_namespace")
+    if status == 407:
+        return UnreachableError(
+            f"{refusal.where}: the proxy wants a password; write http://user:password@host in HTTP_PROXY"
+        )
     if refusal.errors is None:
         return UnreachableError(
             f"{refusal.where}: HTTP {status} in words that are not Vault's: a proxy or another server answered; "

@@ -6,10 +6,11 @@ on the wire of :mod:`~vault_credential_process.transport`.
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import itertools
 import json
 import logging
-import random
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ import hvac
 import hvac.adapters
 import requests
 
-from vault_credential_process import failures, transport
+from vault_credential_process import failures, retries, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
 from vault_credential_process.errors import UnreachableError, one_line
@@ -29,7 +30,7 @@ from vault_credential_process.refusals import Refusal, RefusedError
 logger = logging.getLogger(__name__)
 
 RETRY_WAIT = 1.0
-"""Seconds before the first new try, half as much again at random; Go's client waits 1 to 1.5 s."""
+"""Seconds before the first new try, half as much again at random, twice that before the second: as Go's client."""
 
 _REDIRECTS = (301, 302, 307, 308)
 
@@ -71,29 +72,31 @@ class Requester:
         what = f"{method.upper()} {path}"
         for attempt in itertools.count(1):
             asked_at = self._clock()
-            wait = RETRY_WAIT * (1 + random.random() / 2)  # noqa: S311 - jitter, not a secret
             try:
                 response = self._send(
                     method, path, token=token, namespace=namespace, json=json, params=params, secrets=secrets
                 )
-            except requests.RequestException as error:
-                logger.debug("%s: try %d: %s", what, attempt, type(error).__name__)
-                again = repeatable or not failures.was_sent(error)
-                if not again or isinstance(error, requests.exceptions.SSLError) or self._is_last(attempt, wait, what):
-                    raise failures.explain(error, self.config, what) from None
-            else:
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
-                if response.status_code < 300:
-                    body, age = _body(response, self.config, secrets), _age(response)
-                    cache = response.headers.get("X-Cache", "").upper()
-                    from_cache = age > 0 or cache == "HIT"
-                    return Answer(body, asked_at, age, from_cache=from_cache, by_agent=from_cache or bool(cache))
-                refusal = _refusal(response, self.config, path, secrets)
-                wait = max(wait, _retry_after(response))
-                if not _may_repeat(refusal, repeatable) or self._is_last(attempt, wait, what):
-                    raise RefusedError(refusal)
+                return self._answer(response, path, asked_at, secrets)
+            except (requests.RequestException, UnreachableError) as error:
+                failure = retries.failure_of(error)
+                logger.debug("%s: try %d: %s", what, attempt, failure.name.lower().replace("_", " "))
+                told = error.refusal.wait if isinstance(error, RefusedError) and failure.value.told else 0.0
+                wait = retries.wait(attempt, RETRY_WAIT, told)
+                if not failure.value.again(repeatable) or self._is_last(attempt, wait, what):
+                    if isinstance(error, UnreachableError):
+                        raise
+                    raise failures.explain(error, self.config, what) from None
             self.deadline.sleep(wait, what)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def _answer(self, response: requests.Response, path: str, asked_at: float, secrets: Sequence[str]) -> Answer:
+        if response.status_code >= 300:
+            raise RefusedError(_refusal(response, self.config, path, asked_at, secrets))
+        body, age = _body(response, self.config, secrets), _age(response)
+        cache = response.headers.get("X-Cache", "").upper()
+        from_cache = age > 0 or cache == "HIT"
+        return Answer(body, asked_at, age, from_cache=from_cache, by_agent=from_cache or bool(cache))
 
     def _is_last(self, attempt: int, wait: float, what: str) -> bool:
         """Tell whether the tries are used up, or the next would be too late: then the caller hears of this failure."""
@@ -137,41 +140,34 @@ class Requester:
         here = urllib.parse.urlsplit(response.url)
         try:
             there = urllib.parse.urlsplit(urllib.parse.urljoin(response.url, response.headers.get("Location", "")))
+            is_place = bool(there.hostname) and there.port != 0 and "@" not in there.netloc
         except ValueError:
-            there = urllib.parse.urlsplit("")
-        base, found, _ = f"{there.scheme}://{there.netloc}{there.path}".partition(f"/v1/{path}")
-        allowed = there.scheme == "https" or (there.scheme == here.scheme and there.hostname == here.hostname)
-        if not found or not allowed or there.scheme not in ("http", "https"):
+            there, is_place = urllib.parse.urlsplit(""), False
+        # A standby writes the path anew, with other characters escaped than we do; what is sent there is ours again.
+        whole, own = urllib.parse.unquote(there.path), urllib.parse.unquote(f"/v1/{path}")
+        allowed = there.scheme == "https" or (there.scheme == here.scheme == "http" and there.hostname == here.hostname)
+        if not is_place or not allowed or not whole.endswith(own):
             target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", secrets=secrets, limit=80)
             raise UnreachableError(
                 f"{self.config.vault_addr}: redirected to {target}, where the "
                 "token must not go; point vault_addr at the active node, or mend its api_addr"
             )
+        base = f"{there.scheme}://{there.netloc}{urllib.parse.quote(whole.removesuffix(own))}"
         logger.debug("redirected to %s", one_line(base, secrets=secrets, limit=80))
         return base
 
 
-def _may_repeat(refusal: Refusal, repeatable: bool) -> bool:
-    """Tell whether a refused request may be sent again: 412 and 429 always, Vault's own 502 and 503 too.
-
-    After a 500, a 504 or a gateway's page, what was asked for may have been done: only a request that can be
-    repeated without harm is. A sealed server stays sealed until somebody comes.
-    """
-    if refusal.status in (412, 429):
-        return True
-    if refusal.status < 500 or refusal.status == 501 or "sealed" in refusal.text:
-        return False
-    return repeatable or (refusal.status in (502, 503) and refusal.errors is not None)
-
-
-def _refusal(response: requests.Response, config: Config, path: str, secrets: Sequence[str]) -> Refusal:
+def _refusal(
+    response: requests.Response, config: Config, path: str, asked_at: float, secrets: Sequence[str]
+) -> Refusal:
     errors: tuple[str, ...] | None = None
     body = _json(response)
     if b"HTTP request to an HTTPS server" in response.content:
         errors = ("HTTP request to an HTTPS server",)
     if isinstance(body, Mapping) and isinstance(body.get("errors"), list):
         errors = tuple(str(text) for text in body["errors"])
-    return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets))
+    wait = _retry_after(response, asked_at)
+    return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets), wait)
 
 
 def _json(response: requests.Response) -> Any:
@@ -183,7 +179,7 @@ def _json(response: requests.Response) -> Any:
 
 
 def _body(response: requests.Response, config: Config, secrets: Sequence[str]) -> Mapping[str, Any]:
-    if response.status_code == 204 or not response.content:
+    if response.status_code == 204:
         return {}
     body = _json(response)
     if not isinstance(body, Mapping):
@@ -202,7 +198,23 @@ def _age(response: requests.Response) -> float:
     return min(float(age), HUNDRED_YEARS) if age.isascii() and age.isdigit() else 0.0
 
 
-def _retry_after(response: requests.Response) -> float:
-    """Return the seconds that ``Retry-After`` asks for; 0 where it is absent or a date."""
-    wait = response.headers.get("Retry-After", "")
-    return float(wait) if wait.isascii() and wait.isdigit() else 0.0
+def _retry_after(response: requests.Response, asked_at: float) -> float:
+    """Return the seconds that ``Retry-After`` asks for, as a number or a date; 0 where there is neither.
+
+    A date counts from the ``Date`` of the answer: the two clocks may differ.
+    """
+    wait = response.headers.get("Retry-After", "").strip()
+    if wait.isascii() and wait.isdigit():
+        return float(wait)
+    moment = _date(wait)
+    if moment is None:
+        return 0.0
+    return max(moment - (_date(response.headers.get("Date", "")) or asked_at), 0.0)
+
+
+def _date(text: str) -> float | None:
+    """Return an HTTP date as seconds since the epoch; ``None`` where it is none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).replace(tzinfo=datetime.timezone.utc).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

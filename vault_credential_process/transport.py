@@ -7,20 +7,16 @@ hashicorp/vault (``ReadEnvironment``) and https://developer.hashicorp.com/vault/
 
 from __future__ import annotations
 
-import http.client
-import io
-import socket
-import time
 import urllib.parse
 from typing import Any
 
 import requests
 import requests.adapters
+import requests.structures
 import requests.utils
 import urllib3
-import urllib3.connection
-import urllib3.connectionpool
 
+from vault_credential_process import connections
 from vault_credential_process.config import Config
 from vault_credential_process.errors import UnreachableError
 from vault_credential_process.expiry import Deadline
@@ -29,9 +25,6 @@ from vault_credential_process.tls import tls_context
 
 MAX_REPLY = 4 * 1024 * 1024
 """Bytes of the longest reply that is read; an answer with credentials has less than 8 KiB."""
-
-CONNECT_LIMIT = 10.0
-"""Seconds that one attempt to connect may take."""
 
 _CHUNK = 64 * 1024
 
@@ -76,84 +69,6 @@ class _Session(requests.Session):
         """Find none."""
 
 
-class _TimedStream(io.RawIOBase):
-    """A reply as it comes from the socket; all of it must be here before the socket's time-out has passed once."""
-
-    def __init__(self, sock: socket.socket, stream: io.RawIOBase) -> None:
-        self._sock = sock
-        self._stream = stream
-        limit = sock.gettimeout()
-        self._end = None if limit is None else time.monotonic() + limit
-        self._begun = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._end is not None:
-            left = self._end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the reply is not complete in time")
-            self._sock.settimeout(left)
-        try:
-            count = self._stream.readinto(buffer)
-        except ConnectionResetError:
-            # Go's TLS listener answers plain http and resets the connection: what came before must not be lost. A reply
-            # that says how long it is, and is not complete, is found out all the same.
-            if not self._begun:
-                raise
-            return 0
-        self._begun = True
-        return count
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
-class _TimedReply(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
-        super().__init__(sock, *args, **keywords)
-        self.fp = io.BufferedReader(_TimedStream(sock, self.fp.detach()))
-
-
-class _Connection(urllib3.connection.HTTPConnection):
-    response_class = _TimedReply
-
-
-class _TLSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _TimedReply
-
-    def connect(self) -> None:
-        super().connect()
-        # Where verification is switched off, somebody wrote so; urllib3 would warn on stderr at every request.
-        self.is_verified = True
-
-
-class _Pool(urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TLSPool(urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-
-
-class _UnixConnection(_Connection):
-    """An HTTP connection over a Unix socket: the listener of a Vault Agent or Proxy."""
-
-    socket_path = ""
-
-    def connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(self.timeout if isinstance(self.timeout, (int, float)) else None)
-            sock.connect(self.socket_path)
-        except OSError as error:
-            sock.close()
-            raise urllib3.exceptions.NewConnectionError(self, f"{self.socket_path}: {error.strerror}") from error
-        self.sock = sock
-
-
 class _Adapter(requests.adapters.HTTPAdapter):
     """Our TLS settings, a limit on time and size for every reply, and sockets."""
 
@@ -174,12 +89,12 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
         super().init_poolmanager(*args, **keywords)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self.poolmanager.pool_classes_by_scheme = connections.POOLS
 
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **keywords)
         if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+            manager.pool_classes_by_scheme = connections.POOLS
         return manager
 
     def build_connection_pool_key_attributes(
@@ -206,9 +121,15 @@ class _Adapter(requests.adapters.HTTPAdapter):
     ) -> Any:
         if self._socket is None:
             return super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
-        pool = urllib3.HTTPConnectionPool("localhost")
-        pool.ConnectionCls = type("_Connection", (_UnixConnection,), {"socket_path": self._socket})
-        return pool
+        return connections.pool_of_socket(self._socket)
+
+    def build_response(self, request: requests.PreparedRequest, reply: Any) -> requests.Response:
+        """Return a response without a guess at its encoding: requests 2.32 fails where ``charset`` has no value."""
+        response = requests.Response()
+        response.status_code, response.reason, response.raw = reply.status, reply.reason, reply
+        response.headers = requests.structures.CaseInsensitiveDict(reply.headers)
+        response.url, response.request, response.encoding = request.url or "", request, "utf-8"
+        return response
 
     def send(
         self,
@@ -224,7 +145,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         left = self._config.vault_client_timeout
         if self._deadline is not None:
             left = min(left, self._deadline.remaining(what))
-        limits = urllib3.Timeout(total=left, connect=min(left, CONNECT_LIMIT), read=left)
+        limits = urllib3.Timeout(total=left, connect=min(left, connections.CONNECT_LIMIT), read=left)
         try:
             response = super().send(request, stream=True, timeout=limits, verify=verify, cert=cert, proxies=proxies)  # type: ignore[arg-type]
             response._content = _read(response, what)

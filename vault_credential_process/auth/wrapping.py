@@ -91,8 +91,8 @@ def _unwrapped(vault: Vault, method: AuthMethod, source: Source, token: str, cre
     if mark is not None and mark.startswith(_KEPT):
         raise AuthenticationError(
             f"{vault.config.vault_addr}/v1/auth/{method.mount}: the wrapping token in {source} is spent: a call of "
-            "ours unwrapped it under another vault_addr, namespace or mount point, and its Secret ID is sent nowhere "
-            "else; deliver a new wrapped Secret ID, or go back to those settings"
+            "ours unwrapped it under another vault_addr, namespace, mount point or vault_skip_verify, and its Secret "
+            "ID is sent nowhere else; deliver a new wrapped Secret ID, or go back to those settings"
         )
     _check(vault, source, token, creation_path, is_ours=mark is not None)
     if not _leave_mark(vault, method, token, _BEGUN):
@@ -186,11 +186,9 @@ def _is_unspent(error: VaultCredentialError) -> bool:
     """
     import requests
 
-    from vault_credential_process import failures
+    from vault_credential_process import retries
 
     cause = error.__context__
-    if isinstance(cause, RefusedError):
-        return cause.refusal.errors is not None and cause.refusal.status in (412, 429, 502, 503)
-    if isinstance(cause, requests.RequestException):
-        return not failures.was_sent(cause)
+    if isinstance(cause, (RefusedError, requests.RequestException)):
+        return retries.failure_of(cause).value.undone
     return isinstance(error, DeadlineError)
