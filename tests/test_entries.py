@@ -62,7 +62,7 @@ TOKENS = {
 Fields = dict[str, Any]
 Spoiler = Callable[[Fields], object]
 SPOILED: dict[str, Spoiler] = {
-    "other version": lambda f: f.update(format="vcp2"),
+    "other version": lambda f: f.update(format="vcp0"),
     "no version": lambda f: f.pop("format"),
     "wrong kind": lambda f: f.update(kind="document"),
     "unknown field": lambda f: f.update(colour="blue"),
@@ -87,6 +87,12 @@ SPOILED_CREDENTIALS: dict[str, Spoiler] = SPOILED | {
     "expiry past every calendar": lambda f: f["credentials"].update(expiry=10**400),
     "renewable a number": lambda f: f["credentials"].update(renewable=1),
     "type unknown": lambda f: f["credentials"].update(credential_type="root"),
+    "access key empty": lambda f: f["credentials"].update(access_key=""),
+    "secret key of two lines": lambda f: f["credentials"].update(secret_key="a\nb"),
+    "session token not ASCII": lambda f: f["credentials"].update(session_token="\ud800"),
+    "before every calendar": lambda f: f["credentials"].update(issued=-2e11, expiry=-1e11),
+    "previous ends before it begins": lambda f: f.update(previous={**f["credentials"], "expiry": NOW - 1}),
+    "previous without a key": lambda f: f.update(previous={**f["credentials"], "access_key": ""}),
     "ends before it begins": lambda f: f["credentials"].update(expiry=NOW - 1),
     "from the future": lambda f: f["credentials"].update(issued=NOW + 61),
     "proven a word": lambda f: f.update(proven="no"),

@@ -6,6 +6,7 @@ configuration, no parser and no library. It hands the document out only while
 
 * the rule of :func:`~vault_credential_process.expiry.refresh_margin` holds, whose moment stands in the file, and
 * the AWS config file and the files of secrets that went into it are unchanged (device, inode, size, time), and
+* the clock has not been set back since it was written, and
 * file and directory are ours alone, on the file system that was checked to be a tmpfs when the file was written.
 
 Calls that find nothing queue here, so that of a hundred processes only one goes on to import anything.
@@ -26,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORMAT = "vcp1"
+FORMAT = "vcp2"
 """Part of every name and every key: versions that write another format never read this one."""
 
 NAME = "vault-credential-process"
@@ -43,10 +44,14 @@ _PREFIXES = ("VAULT_", "BAO_", "AWS_", "XDG_", "ACTIONS_ID_TOKEN_", "IDENTITY_",
 _NAMES = ("HOME", "USERPROFILE", "PYTHON_KEYRING_BACKEND", "K_SERVICE", "GITHUB_ACTIONS", "GITLAB_CI")
 """What could matter: our settings, AWS's, and what platforms set for those who log in from them."""
 
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
 _LARGEST = 64 * 1024
 # Windows has none of these; there the files lie in the user's own directory, which other users cannot enter.
 _CAREFUL = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_HAS_OWNERS = hasattr(os, "getuid")
+_CAREFUL |= getattr(os, "O_BINARY", 0)  # without it Windows changes line ends and stops at a Ctrl-Z
+HAS_OWNERS = hasattr(os, "getuid")
+"""Whether files have an owner and a mode that keep others out."""
+
 _CLOCK_SLACK = 5.0
 _LONGEST_WAIT = 3600.0
 _LEAST_LIFE = 10.0
@@ -126,6 +131,20 @@ def is_tmpfs(device: int) -> bool:
     return False
 
 
+def uptime() -> float:
+    """Return seconds on a clock that nobody sets; where the system has one that goes on in its sleep, on that."""
+    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
+
+
+def clock_origin() -> float:
+    """Return what the wall clock would have shown when the machine started.
+
+    It grows where the clock is set forward or, on systems whose other clock stops meanwhile, where the machine slept.
+    It shrinks only where the clock is set back.
+    """
+    return time.time() - uptime()
+
+
 def hash_key(directory: str) -> bytes:
     """Return the random key of a directory, made if need be: hashes of secrets are worth nothing without it.
 
@@ -141,11 +160,15 @@ def hash_key(directory: str) -> bytes:
         try:
             if content is None:
                 os.link(made, path)
-                os.unlink(made)
             else:
                 os.replace(made, path)
         except FileExistsError:
-            os.unlink(made)
+            pass
+        finally:
+            try:
+                os.unlink(made)
+            except OSError:
+                pass
     raise OSError(0, "the random key cannot be made")
 
 
@@ -170,7 +193,7 @@ def read_private(path: str, limit: int = _LARGEST) -> bytes | None:
         return None
     try:
         found = os.fstat(descriptor)
-        ours = stat.S_ISREG(found.st_mode) and (not _HAS_OWNERS or _is_ours_alone(found))
+        ours = stat.S_ISREG(found.st_mode) and (not HAS_OWNERS or _is_ours_alone(found))
         return os.read(descriptor, limit + 1) if ours and found.st_size <= limit else None
     except OSError:
         return None
@@ -222,9 +245,10 @@ def read_failure(path: str, since: float) -> tuple[int, str] | None:
         failed_at, exit_code = float(moment), int(code)
     except ValueError:
         return None
-    if failed_at < since or not 0 <= time.monotonic() - failed_at <= FAILURE_MEMORY:
+    is_fresh = failed_at >= since and 0 <= time.monotonic() - failed_at <= FAILURE_MEMORY
+    if not is_fresh or not 0 < exit_code < 256:
         return None
-    return exit_code, message
+    return exit_code, "".join(c if c.isprintable() else " " for c in message)
 
 
 class Ticket:
@@ -294,6 +318,7 @@ class Ticket:
             return
         device = os.stat(self.directory).st_dev
         head = f"{FORMAT} {device} {good_from:f} {good_until:f} {len(document)} {entry} {len(lines)} {ends:f}"
+        head += f" {clock_origin():f}"
         content = "\n".join([head, *lines, ""]).encode("utf-8", "surrogateescape") + document
         write_private(self._path("quick"), content)
 
@@ -321,9 +346,12 @@ def _checked(content: bytes, directory: str, now: float, meanwhile: bool) -> byt
     """Return the document in a quick file, if everything about it is as it was."""
     try:
         head, _, rest = content.partition(b"\n")
-        magic, device, good_from, good_until, length, _, watched, ends = head.decode("ascii").split(" ")
+        magic, device, good_from, good_until, length, _, watched, ends, origin = head.decode("ascii").split(" ")
         until = float(ends) - _LEAST_LIFE if meanwhile else float(good_until)
         if magic != FORMAT or not float(good_from) - _CLOCK_SLACK <= now < until:
+            return None
+        # Since the clock was set back, what is stated of the end is too late.
+        if not clock_origin() >= float(origin) - _CLOCK_SLACK:
             return None
         for _ in range(int(watched)):
             line, _, rest = rest.partition(b"\n")

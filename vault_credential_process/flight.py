@@ -16,7 +16,7 @@ from vault_credential_process.errors import (
     VaultCredentialError,
 )
 from vault_credential_process.expiry import Deadline, format_timestamp, iam_user_expiry, refresh_margin
-from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken
+from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken, origin_of
 from vault_credential_process.refusals import RefusedError
 from vault_credential_process.tokens import Grip, Tokens, lives
 from vault_credential_process.vault import Vault
@@ -76,7 +76,7 @@ class Flight:
 
     def load(self, instead_of: str | None = None) -> Entry | None:
         """Return what is kept; one with this access key is forgotten first."""
-        entry = Entry.load(self.cache.get(self.key), self.clock())
+        entry = Entry.load(self.cache.get(self.key), self.clock(), origin_of(self.clock))
         if entry is not None and entry.credentials.access_key == instead_of:
             self.cache.delete(self.key)
             return None
@@ -269,7 +269,7 @@ class Flight:
 
     def _store(self, entry: Entry) -> None:
         if self.tokens.keeps:
-            self.cache.set(self.key, entry.dump())
+            self.cache.set(self.key, entry.dump(origin_of(self.clock)))
 
     def log_in(self, person: Person) -> TokenEntry:
         """Log in anew and end the pauses after failures; see :meth:`Fetcher.log_in`."""
@@ -294,12 +294,13 @@ class Flight:
                     f"vault_aws_cache: {self.cache.name}: the token could not be kept, so nobody is logged in; "
                     "login -v tells why"
                 )
+        origin = origin_of(self.clock)
         for key in {self.key, *self.cache.keys()}:
             # Whoever holds the lock is asking again already.
             with self.cache.place.locked(key, self.deadline, wait=False) as mine:
-                entry = Entry.load(self.cache.get(key), self.clock())
+                entry = Entry.load(self.cache.get(key), self.clock(), origin)
                 if mine and entry is not None and entry.failed_at and entry.vault_addr == self.config.vault_addr:
-                    self.cache.set(key, dataclasses.replace(entry, failure=None, failed_at=None).dump())
+                    self.cache.set(key, dataclasses.replace(entry, failure=None, failed_at=None).dump(origin))
         return kept
 
     def forget(self, *, revoke: bool, force: bool, roles: bool) -> list[str]:
@@ -308,7 +309,7 @@ class Flight:
         keys = {self.key: self.load()}
         if roles and kept is not None:
             keys |= self._asked_for_with(kept.token)
-        done = [self._revoked(kept, force=force)] if revoke else []
+        done = [self._revoke_first(kept, force=force)] if revoke else []
         pairs = [entry for entry in keys.values() if entry is not None]
         for entry in pairs if revoke else ():
             if entry.credentials.credential_type == "sts":
@@ -322,11 +323,32 @@ class Flight:
             done.append(f"forgot the Vault token of {path} at {self.config.vault_addr}")
         return done
 
+    def _revoke_first(self, kept: TokenEntry | None, *, force: bool) -> str:
+        """Revoke the kept token and return what came of it.
+
+        IAM users that end with it are forgotten before: a call that is killed on the way must leave no dead keys. Where
+        the token cannot be revoked they are kept again.
+        """
+        doomed: dict[str, Entry] = {}
+        if kept is not None and not kept.token.external:
+            asked = self._asked_for_with(kept.token)
+            doomed = {key: e for key, e in asked.items() if e and e.credentials.credential_type == "iam_user"}
+        for key in doomed:
+            self.cache.delete(key)
+        try:
+            return self._revoked(kept, force=force)
+        except VaultCredentialError:
+            for key, entry in doomed.items():
+                if self.cache.get(key) is None:
+                    self.cache.set(key, entry.dump(origin_of(self.clock)))
+            raise
+
     def _asked_for_with(self, token: VaultToken) -> dict[str, Entry | None]:
         """Return all kept credentials that a token asked for, whatever their role."""
         wanted = self.tokens.hash_of(token)
         keys = tuple(self.cache.keys())
-        found = {key: Entry.load(self.cache.get(key), self.clock()) for key in keys}
+        now, origin = self.clock(), origin_of(self.clock)
+        found = {key: Entry.load(self.cache.get(key), now, origin) for key in keys}
         return {key: entry for key, entry in found.items() if entry is not None and entry.token_hash == wanted}
 
     def _revoked(self, kept: TokenEntry | None, *, force: bool) -> str:

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
+from vault_credential_process.errors import one_line
+from vault_credential_process.fastpath import clock_origin
+
 CredentialType = Literal["iam_user", "sts", "static"]
 """What stands behind a pair of keys, as far as its life is concerned.
 
@@ -72,7 +75,8 @@ class Option:
 
 
 def section_name(profile: str) -> str:
-    """Return the section of the AWS config file that holds a profile, in brackets."""
+    """Return the section of the AWS config file that holds a profile, in brackets, fit for a message."""
+    profile = one_line(profile, limit=80)
     return "[default]" if profile == "default" else f"[profile {profile}]"
 
 
@@ -209,4 +213,22 @@ class Person(Protocol):
 Clock = Callable[[], float]
 """Returns seconds since the epoch, UTC. Time is a parameter, so that no test has to sleep."""
 
-wall_clock: Clock = time.time
+
+class WallClock:
+    """The time of day, as the machine has it."""
+
+    def __call__(self) -> float:
+        return time.time()
+
+    def origin(self) -> float:
+        """Return what it would have shown when the machine started, which shrinks where it is set back."""
+        return clock_origin()
+
+
+wall_clock: Clock = WallClock()
+
+
+def origin_of(clock: Clock) -> float | None:
+    """Return the origin of a clock; ``None`` where it does not tell."""
+    origin = getattr(clock, "origin", None)
+    return None if origin is None else float(origin())

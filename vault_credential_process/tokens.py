@@ -13,7 +13,7 @@ from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_
 from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError
 from vault_credential_process.expiry import format_timestamp, refresh_margin
-from vault_credential_process.models import Clock, VaultToken
+from vault_credential_process.models import Clock, VaultToken, origin_of
 from vault_credential_process.refusals import RefusedError
 from vault_credential_process.vault import Vault
 
@@ -128,7 +128,7 @@ class Tokens:
 
     def kept(self) -> TokenEntry | None:
         """Return what is kept, whatever its state."""
-        return TokenEntry.load(self.cache.get(self.key), self.clock())
+        return TokenEntry.load(self.cache.get(self.key), self.clock(), origin_of(self.clock))
 
     def _still_good(self, vault: Vault, kept: TokenEntry, early: float) -> VaultToken | None:
         token = kept.token
@@ -205,7 +205,7 @@ class Tokens:
             path=f"auth/{self.method.mount}",
             vault_addr=self.config.vault_addr,
         )
-        return self.keeps and self.method.keeps_token and self.cache.set(self.key, kept.dump())
+        return self.keeps and self.method.keeps_token and self.cache.set(self.key, kept.dump(origin_of(self.clock)))
 
     def stays(self, vault: Vault, token: VaultToken) -> bool:
         """Tell whether a kept token that was denied shall stay: it is alive, so that a policy is what is missing.
@@ -238,7 +238,7 @@ class Tokens:
             self.cache.delete(self.key)
         ended = self.hash_of(token)
         for key in {self.credentials_key, *self.cache.keys()}:
-            entry = Entry.load(self.cache.get(key), self.clock())
+            entry = Entry.load(self.cache.get(key), self.clock(), origin_of(self.clock))
             if entry is not None and entry.token_hash == ended and entry.credentials.credential_type == "iam_user":
                 self.cache.delete(key)
 

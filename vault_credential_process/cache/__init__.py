@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import logging
-import os
 import sys
 import threading
 from collections.abc import Mapping
 
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
 from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.forks import at_fork
 
 __all__ = ["BACKENDS", "ENTRY_POINTS", "CacheBackend", "CacheUnavailable", "choose", "find", "of_process"]
 
@@ -78,8 +78,7 @@ def _forked() -> None:
     _guard = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+at_fork(_forked)
 
 
 def of_process() -> CacheBackend:

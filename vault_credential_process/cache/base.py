@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from vault_credential_process.cache.entry import Keepsake
+from vault_credential_process.cache.entry import Keepsake, of_another_version
 from vault_credential_process.cache.place import Place
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ class CacheBackend(abc.ABC):
 
     def spares(self, key: str) -> bool:
         """Tell whether a key stays where everything is to be forgotten that can be had again."""
-        kept = Keepsake.load(self.get(key), time.time())
-        return kept is not None and kept.irreplaceable
+        content = self.get(key)
+        kept = Keepsake.load(content, time.time())
+        return of_another_version(content) == "keepsake" if kept is None else kept.irreplaceable
 
     @abc.abstractmethod
     def keys(self) -> Iterable[str]:

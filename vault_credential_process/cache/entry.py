@@ -9,11 +9,18 @@ from typing import Any, TypeVar, get_args
 
 from vault_credential_process.cache.place import Place
 from vault_credential_process.config import Config
+from vault_credential_process.expiry import HUNDRED_YEARS
 from vault_credential_process.fastpath import FORMAT
-from vault_credential_process.models import AWSCredentials, CredentialType, Identity, VaultToken
+from vault_credential_process.models import AWSCredentials, CredentialType, Identity, VaultToken, is_word
 
 CLOCK_SLACK = 60.0
 """Seconds that an entry may come from the future before the clock that wrote it counts as wrong."""
+
+STEP = 1.0
+"""Seconds that a clock may seem to have been set back because its two readings are not of the same moment."""
+
+OLDEST = "vcp1"
+"""The format of keepsakes, which every later version reads: what they hold cannot be had again."""
 
 _T = TypeVar("_T")
 
@@ -37,18 +44,28 @@ class Entry:
     aws_path: str = ""
     vault_addr: str = ""
 
-    def dump(self) -> bytes:
-        """Return the entry as it is kept."""
-        return _dump("credentials", dataclasses.asdict(self))
+    def dump(self, origin: float | None = None) -> bytes:
+        """Return the entry as it is kept; ``origin`` is that of the clock by which its times are."""
+        return _dump("credentials", dataclasses.asdict(self), origin=origin)
 
     @classmethod
-    def load(cls, content: bytes | None, now: float) -> Entry | None:
-        """Return a kept entry; ``None`` where it is garbage, of another version, or from the future."""
-        entry = _load("credentials", cls, content)
+    def load(cls, content: bytes | None, now: float, origin: float | None = None) -> Entry | None:
+        """Return a kept entry; ``None`` where it is garbage, of another version, or from the future.
+
+        Where its clock was set back meanwhile, which ``origin`` tells, its times are by the clock as it is now.
+        """
+        entry, back = _load("credentials", cls, content, origin)
         if entry is None:
             return None
-        credentials = entry.credentials
-        return entry if credentials.issued <= now + CLOCK_SLACK and credentials.issued < credentials.expiry else None
+        if back:
+            entry = dataclasses.replace(
+                entry,
+                credentials=_earlier(entry.credentials, back),
+                previous=None if entry.previous is None else _earlier(entry.previous, back),
+                failed_at=None if entry.failed_at is None else entry.failed_at - back,
+            )
+        pairs = (entry.credentials, *((entry.previous,) if entry.previous is not None else ()))
+        return entry if all(_is_sound(pair, now) for pair in pairs) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,17 +78,22 @@ class TokenEntry:
     path: str = ""
     vault_addr: str = ""
 
-    def dump(self) -> bytes:
-        """Return the entry as it is kept."""
-        return _dump("token", dataclasses.asdict(self))
+    def dump(self, origin: float | None = None) -> bytes:
+        """Return the entry as it is kept; ``origin`` is that of the clock by which its times are."""
+        return _dump("token", dataclasses.asdict(self), origin=origin)
 
     @classmethod
-    def load(cls, content: bytes | None, now: float) -> TokenEntry | None:
-        """Return a kept entry; ``None`` where it is garbage, of another version, or from the future."""
-        entry = _load("token", cls, content)
+    def load(cls, content: bytes | None, now: float, origin: float | None = None) -> TokenEntry | None:
+        """Return a kept entry; ``None`` where it is garbage, of another version, or from the future.
+
+        Where its clock was set back meanwhile, which ``origin`` tells, its end is by the clock as it is now.
+        """
+        entry, back = _load("token", cls, content, origin)
         if entry is None or entry.life is None or entry.token.expiry is None:
             return entry
-        return entry if entry.token.expiry - entry.life <= now + CLOCK_SLACK else None
+        expiry = entry.token.expiry - back
+        entry = dataclasses.replace(entry, token=dataclasses.replace(entry.token, expiry=expiry))
+        return entry if entry.life is None or expiry - entry.life <= now + CLOCK_SLACK else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,23 +114,42 @@ class Keepsake:
 
     def dump(self) -> bytes:
         """Return the entry as it is kept."""
-        return _dump("keepsake", dataclasses.asdict(self))
+        return _dump("keepsake", dataclasses.asdict(self), OLDEST)
 
     @classmethod
     def load(cls, content: bytes | None, now: float) -> Keepsake | None:
         """Return a kept entry; ``None`` where it is garbage, of another version, or has ended."""
-        entry = _load("keepsake", cls, content)
+        entry, _ = _load("keepsake", cls, content, None, OLDEST)
         return entry if entry is not None and (entry.expiry is None or entry.expiry > now) else None
 
 
-def ended(content: bytes | None, now: float) -> bool:
+def _is_sound(pair: AWSCredentials, now: float) -> bool:
+    """Tell whether a pair is what an answer can have brought: three words, with an end after a beginning till now."""
+    words = (pair.access_key, pair.secret_key, *((pair.session_token,) if pair.session_token is not None else ()))
+    return all(map(is_word, words)) and pair.issued <= now + CLOCK_SLACK and pair.issued < pair.expiry
+
+
+def _earlier(pair: AWSCredentials, seconds: float) -> AWSCredentials:
+    return dataclasses.replace(pair, issued=pair.issued - seconds, expiry=pair.expiry - seconds)
+
+
+def ended(content: bytes | None, now: float, origin: float | None = None) -> bool:
     """Tell whether what is kept serves nobody any more: it has ended, or is no entry at all."""
-    entry, kept = Entry.load(content, now), TokenEntry.load(content, now)
+    entry, kept = Entry.load(content, now, origin), TokenEntry.load(content, now, origin)
     if entry is not None:
         return entry.credentials.expiry <= now
     if Keepsake.load(content, now) is not None:
         return False
     return kept is None or (kept.token.expiry is not None and kept.token.expiry <= now)
+
+
+def of_another_version(content: bytes | None) -> str | None:
+    """Return the kind of an entry that another version of this package keeps; ``None`` where it is none."""
+    fields = _fields(content) or {}
+    version, kind = fields.get("format"), fields.get("kind")
+    ours = OLDEST if kind == "keepsake" else FORMAT
+    is_entry = isinstance(version, str) and version.startswith("vcp") and isinstance(kind, str)
+    return kind if is_entry and version != ours else None
 
 
 def token_key(place: Place, config: Config, identity: Identity) -> str:
@@ -151,18 +192,34 @@ def credentials_key(place: Place, config: Config, identity: Identity) -> str:
     return place.hash("credentials", token_key(place, config, identity), json.dumps(parameters, sort_keys=True))
 
 
-def _dump(kind: str, fields: Mapping[str, Any]) -> bytes:
-    return json.dumps({"format": FORMAT, "kind": kind, **fields}, ensure_ascii=True).encode("ascii")
+def _dump(kind: str, fields: Mapping[str, Any], version: str = FORMAT, *, origin: float | None = None) -> bytes:
+    clock = {} if version == OLDEST else {"origin": origin}
+    return json.dumps({"format": version, "kind": kind, **clock, **fields}, ensure_ascii=True).encode("ascii")
 
 
-def _load(kind: str, owner: type[_T], content: bytes | None) -> _T | None:
+def _load(
+    kind: str, owner: type[_T], content: bytes | None, origin: float | None, version: str = FORMAT
+) -> tuple[_T | None, float]:
+    """Return what is kept, and how many seconds its clock has been set back since."""
+    fields = _fields(content)
+    if fields is None or fields.pop("format", None) != version or fields.pop("kind", None) != kind:
+        return None, 0.0
+    try:
+        kept = None if version == OLDEST else _field("float | None", fields.pop("origin"))
+        back = 0.0 if kept is None or origin is None else kept - origin
+        if back > HUNDRED_YEARS:
+            return None, 0.0
+        return _restore(owner, fields), back if back > STEP else 0.0
+    except (ValueError, TypeError, KeyError):
+        return None, 0.0
+
+
+def _fields(content: bytes | None) -> dict[str, Any] | None:
     try:
         fields = json.loads(content or b"")
-        if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT or fields.pop("kind", None) != kind:
-            return None
-        return _restore(owner, fields)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
+    return fields if isinstance(fields, dict) else None
 
 
 def _restore(owner: Callable[..., _T], values: Any) -> _T:
@@ -184,7 +241,7 @@ def _field(declared: str, value: Any) -> Any:
         return _restore(_NESTED[kind], value)
     is_right = isinstance(value, _TYPES[kind]) and (kind == "bool" or not isinstance(value, bool))
     if is_right and kind == "float":
-        is_right = -_LATEST < value < _LATEST
+        is_right = _EARLIEST < value < _LATEST
     elif is_right and kind == "CredentialType":
         is_right = value in get_args(CredentialType)
     if not is_right:
@@ -194,8 +251,8 @@ def _field(declared: str, value: Any) -> Any:
     return value
 
 
-_LATEST = 250_000_000_000.0
-"""Seconds since the epoch, in the year 9892: later moments, and what is no number at all, break calendars."""
+_EARLIEST, _LATEST = -58_000_000_000.0, 250_000_000_000.0
+"""Seconds since the epoch, in the years 132 and 9892: other moments, and what is no number at all, break calendars."""
 
 _NESTED: dict[str, Callable[..., Any]] = {"AWSCredentials": AWSCredentials, "VaultToken": VaultToken}
 _TYPES: dict[str, tuple[type, ...]] = {

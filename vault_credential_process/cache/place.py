@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from vault_credential_process import fastpath
 from vault_credential_process.errors import DeadlineError, VaultCredentialError, failure_of
 from vault_credential_process.expiry import Deadline
+from vault_credential_process.forks import at_fork
 from vault_credential_process.lock import FileLock
 
 logger = logging.getLogger(__name__)
@@ -105,8 +106,7 @@ def _unlock_all() -> None:
         place.unlock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_all)
+at_fork(_unlock_all)
 
 
 class HostPlace(Place):
@@ -162,7 +162,8 @@ class HostPlace(Place):
             with contextlib.suppress(OSError):
                 is_passing = is_half_done(name) or name.endswith(".lock") or kind in ("failed", "note")
                 least = max(age, _WRITING) if is_half_done(name) else age
-                if not is_passing or (least and os.lstat(path).st_mtime > now - least):
+                # What is from the future was written before the clock was set back.
+                if not is_passing or (least and now - least < os.lstat(path).st_mtime <= now + least):
                     continue
                 if is_half_done(name):
                     os.unlink(path)

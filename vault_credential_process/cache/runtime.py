@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import fastpath
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
-from vault_credential_process.cache.entry import ended
+from vault_credential_process.cache.entry import CLOCK_SLACK, ended, of_another_version
 from vault_credential_process.cache.place import PASSING, HostPlace, is_half_done
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 STALE = 2 * 86400
 """Seconds after which an answer that nobody wrote any more is swept away; a call that asks again writes it anew."""
+
+FOREIGN = 33 * 86400
+"""The same for what another version of this package keeps, which cannot be read: longer than Vault's longest lease."""
 
 _OTHERS = ("key", "failed-", "note-")
 """How the names begin of what is no answer: the random key, the marks of the keyring backend, word for who waits."""
@@ -102,12 +105,20 @@ class Runtime(CacheBackend):
                 continue
             path = os.path.join(self.directory, name)
             try:
-                if os.lstat(path).st_mtime > now - STALE:
-                    continue
-                if not name.startswith("entry-") or ended(fastpath.read_private(path), now):
+                age = now - os.lstat(path).st_mtime
+                if not -CLOCK_SLACK <= age < STALE and (not name.startswith("entry-") or _is_past(path, now, age)):
                     os.unlink(path)
             except OSError:
                 continue
+
+
+def _is_past(path: str, now: float, age: float) -> bool:
+    """Tell whether an entry serves nobody any more; of one that another version keeps only its age tells."""
+    content = fastpath.read_private(path)
+    kind = of_another_version(content)
+    if kind is None:
+        return ended(content, now, fastpath.clock_origin())
+    return kind != "keepsake" and age > FOREIGN
 
 
 def _is_answer(name: str) -> bool:

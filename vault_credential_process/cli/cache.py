@@ -16,6 +16,7 @@ from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
 from vault_credential_process.cli import parser
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import format_timestamp
+from vault_credential_process.fastpath import clock_origin
 from vault_credential_process.fetcher import Fetcher
 
 
@@ -73,10 +74,11 @@ def _spared(backend: CacheBackend, now: float) -> list[str]:
 
 def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
     """Yield a description of each entry, without any secret."""
+    origin = clock_origin()
     for key in sorted(backend.keys()):
         content = backend.get(key)
-        entry = Entry.load(content, now)
-        kept = TokenEntry.load(content, now)
+        entry = Entry.load(content, now, origin)
+        kept = TokenEntry.load(content, now, origin)
         if entry is not None:
             yield described(entry, now)
         elif kept is not None:

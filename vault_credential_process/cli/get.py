@@ -16,7 +16,7 @@ from vault_credential_process.cache.runtime import Runtime
 from vault_credential_process.cli import abandon_stdout, complain, parser
 from vault_credential_process.config import Config
 from vault_credential_process.errors import DeadlineError, VaultCredentialError
-from vault_credential_process.fastpath import DEFAULT_WAIT, Ticket, path_state
+from vault_credential_process.fastpath import DEFAULT_WAIT, Ticket, clock_origin, path_state
 from vault_credential_process.fetcher import Fetched, Fetcher
 from vault_credential_process.process import document
 from vault_credential_process.profiles import config_path
@@ -84,7 +84,7 @@ def _leave(
     if fetched.good_until <= now or config.vault_auth_method not in {"auto", *auth.METHODS}:
         return
     behind = _states([backend.place.path("entry", fetched.key)])
-    entry = Entry.load(backend.get(fetched.key), now)
+    entry = Entry.load(backend.get(fetched.key), now, clock_origin())
     if entry is None or fetched.credentials not in (entry.credentials, entry.previous):
         return
     try:
