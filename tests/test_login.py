@@ -23,7 +23,7 @@ from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 from vault_credential_process.tokens import SPARE, Tokens
 
-from .bench import LOGIN, READ, REVOKE, Bench, Clock
+from .bench import LOGIN, LOOK_UP, READ, REVOKE, Bench, Clock
 from .conftest import Run
 from .desk import ASKED, PASSWORD, Desk, with_users
 from .ledger import OTHER, PROBE_OFF, Ledger, at
@@ -51,7 +51,8 @@ def test_login_and_get(desk: Desk) -> None:
     assert "nobody is logged in; run: vault-credential-process login --profile webapp" in refusal(before, 3)
     told = desk.logged_in()
 
-    start = f"logged in to {desk.laboratory.server.address} at auth/userpass, policies default, webapp; the token lives"
+    place = f"logged in to {desk.laboratory.server.address} at auth/userpass"
+    start = f"{place} as userpass-alice, policies default, webapp; the token lives"
     assert told.startswith(f"{start} until 20")
     assert told.endswith("Z\n")
     with Typist(sys.executable, "-m", "vault_credential_process", "get", "--profile=webapp") as typist:
@@ -190,6 +191,32 @@ def test_no_use_is_counted_before_the_first(desk: Desk) -> None:
     document(desk.get())
 
     assert kept_token() == token
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (
+            reply(200, {"data": {"display_name": "approle-eve\n\x1b[2Jadmin hvs.CANARY"}}),
+            " as approle-eve [2Jadmin ***,",
+        ),
+        (reply(200, {"data": {"display_name": "approle"}}), ","),
+        (reply(200, {"data": {"display_name": ["eve"]}}), ","),
+        (reply(403, {"errors": ["permission denied"]}), ","),
+    ],
+)
+def test_name_that_vault_has(desk: Desk, scripted: ScriptedServer, answer: bytes, shown: str) -> None:
+    """Whose token it is stands on the one line, whatever the server wrote; where it does not tell, nothing does."""
+    auth_of = {"client_token": "hvs.CANARY", "lease_duration": 600, "policies": ["app"]}
+    scripted.on("POST", LOGIN, reply(200, {"auth": auth_of}))
+    scripted.on("GET", LOOK_UP, answer)
+    keys = {"vault_role_id": "role", "vault_secret_id_command": "echo secret", "vault_max_retries": "0"}
+    desk.profile(vault_addr=scripted.address, vault_auth_method="approle", vault_username=None, **keys)
+    with desk.login() as typist:
+        done = typist.ends()
+
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert f"logged in to {scripted.address} at auth/approle{shown} policies app; the token lives until" in done.stdout
 
 
 def test_agent_logs_in_by_itself(desk: Desk, scripted: ScriptedServer) -> None:

@@ -113,7 +113,7 @@ def test_password_and_code_at_the_terminal(guarded: Guarded, tmp_path: pathlib.P
     done, shown = guarded.tries((f"{CODE_ASKED}{factor.name}): ", code), flags=("-v", f"--log-file={log}"))
 
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
-    assert f" at auth/{guarded.mount}, policies default, webapp; the token lives until 20" in done.stdout
+    assert f" at auth/{guarded.mount} as {guarded.mount}-alice, policies default, webapp; the token lives until 20" in done.stdout
     told = done.stdout + done.stderr + shown + log.read_text()
     assert [secret for secret in (PASSWORD, code, kept_token()) if secret in told] == []
     assert "logged in at sys/mfa/validate" in told
@@ -210,7 +210,7 @@ def test_page_sets_a_factor_up(fresh: Laboratory, guarded: Guarded, tmp_path: pa
     guarded.profile(vault_auth_mount=None)
     done, _ = guarded.tries(("Code of the second factor (totp phone): ", Factor("", "", secret).code()))
 
-    assert " at auth/userpass, policies default, webapp; " in done.stdout
+    assert " at auth/userpass as userpass-alice, policies default, webapp; " in done.stdout
 
 
 def printing(directory: pathlib.Path, code: str) -> str:

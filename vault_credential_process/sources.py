@@ -7,6 +7,7 @@ which of them hold its secret with the four ``from_`` functions, and :func:`find
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import os
 import stat
@@ -14,11 +15,12 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vault_credential_process import fastpath
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, DeadlineError, UnreachableError, one_line
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import option
-from vault_credential_process.parsers import parse_command, parse_path
+from vault_credential_process.parsers import parse_command, parse_path, whole_path
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -33,6 +35,9 @@ SERVICE = "vault-credential-process secrets"
 
 KEYRING_TIMEOUT = 10.0
 """Seconds that the keyring may take: it may wait for somebody to unlock it, and nobody may be there."""
+
+RUNNING = "VAULT_CREDENTIAL_PROCESS_RUNNING"
+"""Variable that tells a program which of our commands run it, so that none runs itself."""
 
 _T = TypeVar("_T")
 
@@ -100,7 +105,7 @@ class Source:
             return (), (self.read(Deadline(1)),)
         if self.key.endswith("_command"):
             # A word of it may name a file from here.
-            return (self.key, os.getcwd(), *self.place), ()
+            return (self.key, whole_path("."), *self.place), ()
         return (self.key, str(self.place)), ()
 
     def __str__(self) -> str:
@@ -237,7 +242,7 @@ def read_file(path: str, key: str, *, private: bool = True) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigurationError(f"{key}: {one_line(path)}: {reason}; check the path and its permissions") from None
-    if private and os.name == "posix" and stat.S_ISREG(mode) and mode & stat.S_IROTH:
+    if private and fastpath.HAS_OWNERS and stat.S_ISREG(mode) and mode & stat.S_IROTH:
         logger.warning("%s: %s can be read by others (mode %04o); chmod 600 it", key, path, stat.S_IMODE(mode))
     return single_line(content, key, path)
 
@@ -252,25 +257,21 @@ def run_command(
 ) -> str:
     """Return what a command prints, without the white space around it; run without a shell or a terminal.
 
-    ``environ`` are variables that it has besides ours. One that ``may_be_silent`` may print nothing.
+    ``environ`` are variables that it has besides ours. One that ``may_be_silent`` may print nothing. One that prints
+    more than :data:`MAX_SECRET` bytes is ended.
 
-    :raises ConfigurationError: when it cannot be started, fails, or prints nothing usable. What it printed is
-        not repeated: it may be the secret.
+    :raises ConfigurationError: when it cannot be started, fails, prints nothing usable, or is running already and has
+        come back here. What it printed is not repeated: it may be the secret.
     :raises DeadlineError: when it takes longer than the call may.
     """
-    import subprocess
+    from vault_credential_process import commands
 
     name = command[0]
+    limit = deadline.remaining(f"the command of {key}")
+    refuse_nested(command, key)
+    running = " ".join((*_running(), _mark(command, key)))
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **environ} if environ else None,
-            timeout=deadline.remaining(f"the command of {key}"),
-            check=False,
-        )
+        code, printed = commands.run(command, {**os.environ, **(environ or {}), RUNNING: running}, limit, MAX_SECRET)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a command"
         if isinstance(error, PermissionError):
@@ -278,13 +279,47 @@ def run_command(
                 f"{key}: {one_line(name)}: {reason}; it must be a file that this user may execute (chmod +x)"
             ) from None
         raise ConfigurationError(f"{key}: {one_line(name)}: {reason}; write the command's absolute path") from None
-    except subprocess.TimeoutExpired:
-        raise DeadlineError(f"{key}: {name} did not end within {deadline.seconds:g} s; run it by hand") from None
-    if done.returncode:
-        raise ConfigurationError(f"{key}: {name} ended with code {done.returncode}; run it by hand to see why")
-    if may_be_silent and not done.stdout.strip():
+    if printed is None:
+        raise DeadlineError(f"{key}: {name} did not end within {deadline.seconds:g} s; run it by hand")
+    if code and len(printed) <= MAX_SECRET:
+        raise ConfigurationError(f"{key}: {name} ended with code {code}; run it by hand to see why")
+    if may_be_silent and not printed.strip():
         return ""
-    return single_line(done.stdout, key, name)
+    return single_line(printed, key, name)
+
+
+def refuse_nested(command: tuple[str, ...], key: str) -> None:
+    """Refuse a command that is running already and led here: it would wait for itself, or run itself without end.
+
+    :raises ConfigurationError: when that is so.
+    """
+    if _mark(command, key) in _running():
+        raise ConfigurationError(
+            f"{key}: {one_line(command[0])} is running already, and what it runs wants what it is to print: it must "
+            "not need this profile's AWS credentials, nor those of one that leads back here"
+        )
+
+
+def refuse_nested_of(config: Config) -> None:
+    """Refuse every command that is configured and is running already.
+
+    :raises ConfigurationError: when there is one.
+    """
+    if not _running():
+        return
+    general = {key: getattr(config, key) for key in ("vault_login_mfa_code_command", "vault_aws_mfa_code_command")}
+    for key, command in {**general, **{k: setting.value for k, setting in config.settings.items()}}.items():
+        if key.endswith("_command") and command:
+            refuse_nested(command, key)
+
+
+def _running() -> list[str]:
+    return os.environ.get(RUNNING, "").split()
+
+
+def _mark(command: tuple[str, ...], key: str) -> str:
+    """Return what stands for a command in the environment of what it runs: of its words nothing is told there."""
+    return hashlib.sha256("\0".join((key, *command)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def single_line(content: bytes, key: str, where: str) -> str:

@@ -6,10 +6,7 @@ botocore's signer without a session, because a session on the profile that runs 
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import botocore.auth
@@ -17,6 +14,8 @@ import botocore.awsrequest
 import botocore.credentials
 import botocore.loaders
 import botocore.regions
+
+from vault_credential_process import blotting
 
 BODY = "Action=GetCallerIdentity&Version=2011-06-15"
 
@@ -48,22 +47,7 @@ def signed(
     request = botocore.awsrequest.AWSRequest(
         method="POST", url=url, data=BODY, headers={"Content-Type": _CONTENT_TYPE, **(headers or {})}
     )
-    with _unlogged():
+    # For 15 minutes what is signed is as good as a login, and botocore logs it.
+    with blotting.silenced(botocore.auth.__name__):
         botocore.auth.SigV4Auth(keys, "sts", region).add_auth(request)
     return request
-
-
-@contextlib.contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keep what this thread signs out of botocore's debug log: for 15 minutes it is as good as a login."""
-    log, ours = logging.getLogger(botocore.auth.__name__), threading.get_ident()
-
-    def is_of_others(record: logging.LogRecord) -> bool:
-        del record
-        return threading.get_ident() != ours
-
-    log.addFilter(is_of_others)
-    try:
-        yield
-    finally:
-        log.removeFilter(is_of_others)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hvac
 import hvac.adapters
 
-from vault_credential_process import answers, mfa, refusals, transport
+from vault_credential_process import answers, blotting, mfa, refusals, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
 from vault_credential_process.errors import PermissionDeniedError, VaultCredentialError, one_line
@@ -57,7 +57,6 @@ class Vault:
             patience = max(config.vault_client_timeout, deadline.seconds)
             config = dataclasses.replace(config, vault_client_timeout=patience)
         self._requester = Requester(config, deadline, clock)
-        self._ask = self._requester.ask
 
     def __enter__(self) -> Vault:
         return self
@@ -146,6 +145,11 @@ class Vault:
             secrets=secrets,
         )
 
+    def _ask(self, method: str, path: str, *, secrets: Sequence[str], **request: Any) -> Answer:
+        """Send any request; what may not be repeated stays out of the log lines that tell of its address, too."""
+        with blotting.unlogged(secrets):
+            return self._requester.ask(method, path, secrets=secrets, **request)
+
     def look_up(self, value: str | None, *, origin: str) -> VaultToken:
         """Return what Vault knows of a token that was handed in; ``None`` for the one that an Agent adds.
 
@@ -197,7 +201,8 @@ class Vault:
         """Read the AWS credentials that the configuration names.
 
         A read may create an IAM user, so it is sent again after an ambiguous failure only where an earlier
-        answer (``known_type``) told that this role's credentials come from STS.
+        answer (``known_type``) told that this role's credentials come from STS. It is a ``GET`` with ``mfa_code`` in
+        its address: for a ``POST`` a policy would need ``update``, and most say ``read``.
 
         :raises ConfigurationError: for a role, mount or parameter that is not right.
         :raises PermissionDeniedError: when no policy of the token allows the path.
@@ -219,7 +224,7 @@ class Vault:
                 namespace=config.vault_namespace,
                 params={name: value for name, value in parameters.items() if value is not None},
                 repeatable=static or known_type == "sts",
-                secrets=_secrets(token),
+                secrets=(*_secrets(token), *filter(None, (mfa_code,))),
             )
         except RefusedError as error:
             raise refusals.read(error.refusal, config=config, token=token) from None
@@ -255,6 +260,22 @@ class Vault:
             logger.debug("the lease was not looked up: %s", error)
             return answer
         return answers.with_lease_left(answer, lease, where)
+
+    def display_name(self, token: VaultToken) -> str | None:
+        """Return the name that Vault has for the holder of a token; ``None`` where it does not tell.
+
+        A token of limited uses is not asked about: that is a use.
+        """
+        if token.value is None or token.uses_left is not None:
+            return None
+        path, secrets = "auth/token/lookup-self", _secrets(token)
+        try:
+            data = answers.data_of(self.ask(path, token=token.value, repeatable=True, secrets=secrets), path)
+        except VaultCredentialError as error:
+            logger.debug("whose token it is was not told: %s", error)
+            return None
+        name = data.get("display_name")
+        return (one_line(name, secrets=secrets, limit=80) or None) if isinstance(name, str) else None
 
     def renew_token(self, token: VaultToken) -> VaultToken:
         """Return a token with its life extended, as far as its maximum allows.

@@ -546,6 +546,7 @@ def test_secrets_stay_secret(server: ScriptedServer, port: int, caplog: pytest.L
         {"auth_url": f"file:///etc/passwd?state={STATE}"},
         {"auth_url": f"--incognito?state={STATE}"},
         {"auth_url": f"https://idp.example.com/ authorize?state={STATE}"},
+        {"auth_url": f"https://[idp/authorize?state={STATE}"},
         {"auth_url": ["https://idp.example.com/"]},
         {"auth_url": "https://idp.example.com/", "poll_interval": "5"},
         {"something": "else"},
@@ -627,14 +628,23 @@ def test_polls_as_often_as_it_is_told(scripted: ScriptedServer, sleeper: Sleeper
     ]
 
 
-@pytest.mark.parametrize(("said", "interval"), [("0", 1.0), ("1m", 60.0), ("soon", 5.0), ("", 5.0)])
+@pytest.mark.parametrize(("said", "interval"), [("0", 1.0), ("1m", 60.0), ("1h", 60.0), ("soon", 5.0), ("", 5.0)])
 def test_interval_that_is_odd(scripted: ScriptedServer, sleeper: Sleeper, said: str, interval: float) -> None:
-    """An interval of nothing is a second, and what is no interval is the five seconds of the standard."""
+    """Nothing is a second, an hour a minute, and what is no interval is the five seconds of the standard."""
     pending(scripted, poll_interval=said)
     scripted.on("POST", POLL, ACCEPTED)
     poll(scripted, sleeper, Somebody())
 
     assert sleeper.slept == [interval]
+
+
+def test_interval_that_grows(scripted: ScriptedServer, sleeper: Sleeper) -> None:
+    """However often a server says ``slow_down``, a minute is the longest pause."""
+    pending(scripted, poll_interval="58")
+    scripted.on("POST", POLL, reply(400, {"errors": ["slow_down"]}), ACCEPTED)
+    poll(scripted, sleeper, Somebody())
+
+    assert sleeper.slept == [58, 60]
 
 
 def test_polling_ends(scripted: ScriptedServer, sleeper: Sleeper) -> None:
@@ -733,7 +743,8 @@ def test_profile_of_the_page_logs_in(run: Run, people: People, clean_environment
     assert (process.returncode, stderr, shown.status_code) == (0, "", 200)
     assert lines[0] == "Log in in the browser, within 120 s.\n"
     assert lines[1].startswith("Open this address in a browser of this machine: http")
-    assert f"logged in to {people.server.address} at auth/oidc, policies default, webapp" in stdout
+    who = f"oidc-{people.alice['entity_id']}"
+    assert f"logged in to {people.server.address} at auth/oidc as {who}, policies default, webapp" in stdout
     assert document(get(run, people.laboratory, people.keys(), clean_environment))["Version"] == 1
 
 

@@ -12,9 +12,10 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vault_credential_process import sources
 from vault_credential_process.auth.base import AuthMethod
 from vault_credential_process.config import Config, lookup, resolve
-from vault_credential_process.errors import AuthenticationError, AuthUnavailable, ConfigurationError, one_line
+from vault_credential_process.errors import AuthenticationError, AuthUnavailable, ConfigurationError, bare, one_line
 from vault_credential_process.models import Option, VaultToken, options_of
 from vault_credential_process.profiles import Profile
 
@@ -98,6 +99,18 @@ def configure(
 
     :raises ConfigurationError: when a setting is malformed or no such method exists.
     """
+    try:
+        return _configured(arguments, environ, profile, read_aws_role=read_aws_role)
+    except ConfigurationError as error:
+        failure = bare(error)
+    # What looks into the frames of the error must not find these either.
+    del arguments, environ, profile
+    raise failure
+
+
+def _configured(
+    arguments: Mapping[str, Any], environ: Mapping[str, str], profile: Profile | None, *, read_aws_role: bool
+) -> Config:
     declared = next(o for o in options_of(Config) if o.key == "vault_auth_method")
     named = lookup(declared, arguments, environ, profile).value
     owners = _concerned(named, _given(arguments, environ, profile))
@@ -194,8 +207,11 @@ def choose(config: Config) -> AuthMethod:
     """Return the configured method, or the first for which ``auto`` finds something to try.
 
     :raises AuthUnavailable: when no method has anything to try; the message lists each with its reason.
-    :raises ConfigurationError: when something that was configured is missing or malformed.
+    :raises ConfigurationError: when something that was configured is missing or malformed, or a command of ours led
+        here.
     """
+    # Before anybody waits for a lock that the call has which runs the command.
+    sources.refuse_nested_of(config)
     method, absent = _search(config)
     if method is None:
         raise _nothing_to_try(config, absent)

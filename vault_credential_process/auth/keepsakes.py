@@ -61,10 +61,16 @@ def forget(vault: Vault, method: AuthMethod, *parts: str, anywhere: bool = False
 
 
 def key(vault: Vault, method: AuthMethod, *parts: str, anywhere: bool = False) -> str:
-    """Return the key of what is kept under these parts."""
+    """Return the key of what is kept under these parts.
+
+    What an unverified server said never serves a call that verifies, and is sent to no other. Which CA, proxy or
+    certificate is trusted does not matter: these are replaced, and what cannot be had again must outlive that.
+    """
     if vault.cache is None:
         raise AssertionError("without a cache nothing is looked for")
     if anywhere:
         return vault.cache.place.hash("keepsake", *parts)
-    namespace = vault.config.auth_namespace or ""
-    return vault.cache.place.hash("keepsake", vault.config.vault_addr, namespace, method.name, method.mount, *parts)
+    config = vault.config
+    where = (config.vault_addr, config.auth_namespace or "", method.name, method.mount)
+    unverified = ("\0", "unverified") if config.vault_skip_verify else ()
+    return vault.cache.place.hash("keepsake", *where, *parts, *unverified)

@@ -35,8 +35,11 @@ DEFAULT_PORT = 8250
 WAIT = 120.0
 """Seconds that a person has."""
 
-DEFAULT_INTERVAL, LEAST_INTERVAL, SLOWER = 5.0, 1.0, 5.0
-"""Seconds between two polls where nobody says, at least, and more after each ``slow_down`` (RFC 8628, 3.2 and 3.5)."""
+DEFAULT_INTERVAL, LEAST_INTERVAL, MOST_INTERVAL, SLOWER = 5.0, 1.0, 60.0, 5.0
+"""Seconds between two polls where nobody says, at least, at most whoever says so, and more after each ``slow_down``.
+
+RFC 8628, 3.2 and 3.5.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class OIDC(AuthMethod):
             except RefusedError as error:
                 said = error.refusal.errors or ()
                 if "slow_down" in said:
-                    interval += SLOWER
+                    interval = min(interval + SLOWER, MOST_INTERVAL)
                 elif "authorization_pending" not in said:
                     raise refusals.login(error.refusal, mount=self.mount, remedy=self._remedy()) from None
             else:
@@ -252,12 +255,16 @@ def _open(person: Person, address: str, *, where: str | None) -> None:
 
 
 def _query(address: str) -> dict[str, str]:
-    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address).query))
+    """Return the query of an address; nothing where it is none."""
+    try:
+        return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(address).query))
+    except ValueError:
+        return {}
 
 
 def _seconds(interval: object) -> float:
     """Return an interval, which OpenBao writes as text; 5 s is the default of RFC 8628 (3.2)."""
     try:
-        return max(parse_duration(str(interval)), LEAST_INTERVAL)
+        return min(max(parse_duration(str(interval)), LEAST_INTERVAL), MOST_INTERVAL)
     except ValueError:
         return DEFAULT_INTERVAL

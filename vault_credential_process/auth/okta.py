@@ -86,15 +86,15 @@ class Okta(PasswordMethod):
         if vault.person is None or "nonce" not in body:
             return super(Okta, self)._ask(vault, path, body, secrets)
         vault.person.tell("If Okta sends a push to your device, confirm it there.")
-        with _number_told(vault, vault.person, f"auth/{self.mount}/verify/{body['nonce']}"):
+        with _number_told(vault, vault.person, f"auth/{self.mount}/verify", body["nonce"]):
             return super(Okta, self)._ask(vault, path, body, secrets)
 
 
 @contextlib.contextmanager
-def _number_told(vault: Vault, person: Person, path: str) -> Iterator[None]:
+def _number_told(vault: Vault, person: Person, path: str, nonce: str) -> Iterator[None]:
     """Ask meanwhile, in a conversation of its own, for the number that a push may want to be tapped, and tell it."""
     done = threading.Event()
-    thread = threading.Thread(target=_tell_number, args=(vault, person, path, done), name="okta", daemon=True)
+    thread = threading.Thread(target=_tell_number, args=(vault, person, path, nonce, done), name="okta", daemon=True)
     thread.start()
     try:
         yield
@@ -103,11 +103,11 @@ def _number_told(vault: Vault, person: Person, path: str) -> Iterator[None]:
         thread.join(POLL)
 
 
-def _tell_number(vault: Vault, person: Person, path: str, done: threading.Event) -> None:
+def _tell_number(vault: Vault, person: Person, path: str, nonce: str, done: threading.Event) -> None:
     try:
         with type(vault)(vault.config, vault.deadline) as beside:
             while not done.wait(POLL):
-                number = _number(beside, path)
+                number = _number(beside, path, nonce)
                 if number is not None and not done.is_set():
                     person.tell(f"In Okta Verify, tap the number {number}.")
                     return
@@ -116,10 +116,10 @@ def _tell_number(vault: Vault, person: Person, path: str, done: threading.Event)
         logger.debug("the number of the push is not to be had: %s", type(error).__name__)
 
 
-def _number(vault: Vault, path: str) -> int | None:
-    """Return the number, ``None`` while there is none."""
+def _number(vault: Vault, path: str, nonce: str) -> int | None:
+    """Return the number, ``None`` while there is none. Whoever knows the nonce hears it, too."""
     try:
-        data = vault.ask(path).body.get("data")
+        data = vault.ask(f"{path}/{nonce}", secrets=(nonce,)).body.get("data")
     except UnreachableError as error:
         if isinstance(error, RefusedError) and error.refusal.status not in (404, 429):
             raise

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from vault_credential_process import sources
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.expiry import Deadline
+from vault_credential_process.parsers import whole_path
 
 KEY = "token_helper"
 VARIABLES = ("BAO_CONFIG_PATH", "VAULT_CONFIG_PATH")
@@ -41,12 +42,23 @@ class Helper:
         :raises DeadlineError: when it takes longer than the call may.
         """
         told = {"BAO_ADDR": self.address, "VAULT_ADDR": self.address}
-        key = f"{KEY} in {self.file}"
-        return sources.run_command((self.path, "get"), key, deadline, environ=told, may_be_silent=True)
+        return sources.run_command(self._command, self._key, deadline, environ=told, may_be_silent=True)
 
     def told(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return what it adds to an identity: its place, for only running it would tell more."""
+        """Return what it adds to an identity: its place, for only running it would tell more.
+
+        :raises ConfigurationError: when it is running already, and led here.
+        """
+        sources.refuse_nested(self._command, self._key)
         return (KEY, self.path), ()
+
+    @property
+    def _command(self) -> tuple[str, ...]:
+        return self.path, "get"
+
+    @property
+    def _key(self) -> str:
+        return f"{KEY} in {self.file}"
 
     def __str__(self) -> str:
         """Tell where the token was found, for an error."""
@@ -56,7 +68,7 @@ class Helper:
 def files(ambient: Mapping[str, str]) -> tuple[str, ...]:
     """Return the files that may name a helper, first one first: the one that a variable names, else both programs'."""
     named = [ambient[name] for name in VARIABLES if name in ambient][:1]
-    return tuple(os.path.abspath(os.path.expanduser(path)) for path in named or DEFAULT_FILES)
+    return tuple(whole_path(path) for path in named or DEFAULT_FILES)
 
 
 def find(ambient: Mapping[str, str], address: str) -> Helper | None:

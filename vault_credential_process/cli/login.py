@@ -13,9 +13,13 @@ from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.tokens import lives
+from vault_credential_process.vault import Vault
 
 PATIENCE = 120.0
 """Seconds that a person has, at the terminal and in the browser together; Vault has its own beside them."""
+
+GLANCE = 5.0
+"""Seconds that Vault may take to tell whose token it is; without it the login has succeeded all the same."""
 
 
 def add_options(to: argparse.ArgumentParser) -> None:
@@ -40,9 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     deadline = Deadline(PATIENCE + config.vault_aws_timeout)
     person = Terminal(deadline, browser=not arguments.no_browser)
     kept = Fetcher(config, cache=backend, needs_role=False).log_in(person, deadline)
+    with Vault(config, deadline.at_most(GLANCE)) as vault:
+        name = vault.display_name(kept.token)
+    who = f" as {name}" if name and kept.path != f"auth/{name}" else ""
     policies = ", ".join(kept.token.policies) or "none"
     uses = f" and serves {kept.token.uses_left} times" if kept.token.uses_left is not None else ""
     sys.stdout.write(
-        f"logged in to {kept.vault_addr} at {kept.path}, policies {policies}; the token {lives(kept.token)}{uses}\n"
+        f"logged in to {kept.vault_addr} at {kept.path}{who}, policies {policies}; the token {lives(kept.token)}"
+        f"{uses}\n"
     )
     return 0
