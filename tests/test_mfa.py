@@ -113,7 +113,8 @@ def test_password_and_code_at_the_terminal(guarded: Guarded, tmp_path: pathlib.P
     done, shown = guarded.tries((f"{CODE_ASKED}{factor.name}): ", code), flags=("-v", f"--log-file={log}"))
 
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
-    assert f" at auth/{guarded.mount} as {guarded.mount}-alice, policies default, webapp; the token lives until 20" in done.stdout
+    logged_in = f" at auth/{guarded.mount} as {guarded.mount}-alice, policies default, webapp; the token lives until 20"
+    assert logged_in in done.stdout
     told = done.stdout + done.stderr + shown + log.read_text()
     assert [secret for secret in (PASSWORD, code, kept_token()) if secret in told] == []
     assert "logged in at sys/mfa/validate" in told
