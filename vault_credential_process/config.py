@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import (
     DEFAULT_ORIGIN,
     ORIGIN_KINDS,
@@ -25,6 +24,7 @@ from vault_credential_process.models import (
 )
 from vault_credential_process.parsers import (
     is_loopback,
+    join_command,
     parse_address,
     parse_auth_role,
     parse_bool,
@@ -294,7 +294,7 @@ class Config:
         for declared in options_of(type(self)):
             if declared.key in _OF_THE_LOGIN and declared.flag and self.origin(declared.key).kind == "argument":
                 words += [declared.flag, str(getattr(self, declared.key))]
-        return shlex.join(words)
+        return join_command(words)
 
     @property
     def auth_namespace(self) -> str | None:
@@ -435,17 +435,21 @@ def _did_you_mean(key: str, known: Iterable[str]) -> str:
 
 
 def _check_keys(profile: Profile, known: set[str], secrets: set[str]) -> None:
-    for key in profile.keys:
+    for key, shown in ((key, one_line(key, limit=80)) for key in profile.keys):
         if key in secrets:
             raise ConfigurationError(
                 f"{key} in {section_name(profile.name)}: a secret must not stand in the config file; "
                 f"use {key}_file, or the environment variable {key.upper()}"
             )
+        if key in known and not isinstance(profile.keys[key], str):
+            raise ConfigurationError(
+                f"{key} in {section_name(profile.name)}: its value is indented below it; write it on the same line"
+            )
         if key.startswith(("vault_", "vault-")) and key not in known:
             hint = _did_you_mean(key.replace("-", "_"), known)
             if hint:
-                raise ConfigurationError(f"{key} in {section_name(profile.name)}: no such setting{hint}")
-            logger.warning("%s in %s: no such setting; ignored", key, section_name(profile.name))
+                raise ConfigurationError(f"{shown} in {section_name(profile.name)}: no such setting{hint}")
+            logger.warning("%s in %s: no such setting; ignored", shown, section_name(profile.name))
 
 
 def _check_address(config: Config) -> None:

