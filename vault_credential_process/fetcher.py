@@ -110,9 +110,13 @@ class Fetcher:
 
         :raises VaultCredentialError: when Vault is away.
         """
-        flight = self._flight(Deadline(self.config.vault_aws_timeout).at_most(PATIENCE))
-        with flight.open() as vault:
-            return flight.tokens.keep_alive(vault)
+        try:
+            flight = self._flight(Deadline(self.config.vault_aws_timeout).at_most(PATIENCE))
+            with flight.open() as vault:
+                return flight.tokens.keep_alive(vault)
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
 
     def peek(self) -> Entry | None:
         """Return what is kept, whatever its state, without asking Vault."""
@@ -131,7 +135,11 @@ class Fetcher:
         :raises ConfigurationError: when the token is not kept, so that the login would be lost.
         :raises VaultCredentialError: when the login fails; what was kept is still kept then.
         """
-        return self._flight(deadline).log_in(person)
+        try:
+            return self._flight(deadline).log_in(person)
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
 
     def forget(
         self, *, revoke: bool = False, force: bool = False, roles: bool = False, seconds: float | None = None
@@ -143,10 +151,14 @@ class Fetcher:
 
         :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then.
         """
-        deadline = Deadline(seconds or self.config.vault_aws_timeout)
-        flight = self._flight(deadline)
-        with self.cache.place.locked(flight.key, deadline):
-            return flight.forget(revoke=revoke, force=force, roles=roles)
+        try:
+            deadline = Deadline(seconds or self.config.vault_aws_timeout)
+            flight = self._flight(deadline)
+            with self.cache.place.locked(flight.key, deadline):
+                return flight.forget(revoke=revoke, force=force, roles=roles)
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
 
     def _flight(self, deadline: Deadline, *, early: float = 0.0) -> Flight:
         return Flight(self.config, self.cache, self.clock, deadline, early=early)

@@ -37,8 +37,12 @@ class Kind:
 
 
 KINDS = (
-    Kind("aioboto3", ("aioboto3", "s3fs"), ("check_aio.py", "check_aioboto3.py", "check_s3fs.py")),
-    Kind("newest", ("aiobotocore[httpx2]>=3", "s3fs", "trio"), ("check_aio.py", "check_s3fs.py", "check_trio.py")),
+    Kind("aioboto3", ("aioboto3", "s3fs"), ("check_aio.py", "check_aioboto3.py", "check_canary.py", "check_s3fs.py")),
+    Kind(
+        "newest",
+        ("aiobotocore[httpx2]>=3", "s3fs", "trio"),
+        ("check_aio.py", "check_canary.py", "check_s3fs.py", "check_trio.py"),
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from vault_credential_process import auth
-from vault_credential_process.cli import logs
+from vault_credential_process.cli import coredump, logs
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import Ticket
@@ -52,6 +52,7 @@ class _Version(argparse.Action):
 
 def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     """Parse the arguments and run the command they name; ``place`` is where ``get`` leaves its quick answer."""
+    coredump.forbid()
     named = next((word for word in argv if word in COMMANDS), None)
     parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:

@@ -77,6 +77,7 @@ class Terminal:
         try:
             started = subprocess.Popen(
                 [sys.executable, "-I", "-c", _OPEN],
+                env=without_secrets(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -92,6 +93,11 @@ class Terminal:
         waiter.start()
         waiter.join(START)
         return not any(codes)
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a browser is told of the environment: nothing that is meant for Vault, for it outlives the login."""
+    return {name: value for name, value in environ.items() if not name.startswith(("VAULT_", "BAO_"))}
 
 
 def _is_web(address: str) -> bool:
