@@ -190,6 +190,8 @@ def test_age_of_a_cached_answer_is_subtracted(exchanges: dict[str, Any], name: s
         ("2026-11-23T20:00:00Z", 60),
         ("tomorrow", 3600),
         ("2026-11-23T22:17:03", 3600),
+        ("2126-11-24T20:17:03Z", 3600),  # in more than a hundred years
+        ("9999-12-31T23:59:59.999999Z", 3600),
         (None, 3600),
         (1795465023, 3600),
     ],
@@ -220,6 +222,8 @@ def test_iam_user_without_a_duration_is_bounded(exchanges: dict[str, Any], token
         ("arn:aws-cn:sts::123456789012:assumed-role/app/x", "123456789012"),
         ("arn:aws:sts:::assumed-role/app/x", None),
         ("arn:aws:sts::²:assumed-role/app/x", None),
+        ("arn:aws:sts::12345678901:assumed-role/app/x", None),
+        (f"arn:aws:sts::{'1' * 5000}:assumed-role/app/x", None),
         ("123456789012", None),
         (None, None),
         (7, None),

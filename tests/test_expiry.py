@@ -286,3 +286,15 @@ def test_deadline_sleeps_where_there_is_time() -> None:
     expiry.Deadline(10).sleep(0.005, "POST auth/approle/login")
 
     assert time.monotonic() - began >= 0.005
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999999999Z"])
+def test_last_moment_of_the_calendar_can_be_written(text: str) -> None:
+    """The nearest number to a moment just before the year 10000 is still of the year 9999."""
+    assert expiry.format_timestamp(expiry.parse_timestamp(text)) == "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize(("moment", "text"), [(-60e9, "0068-09-03T13:20:00Z"), (-0.5, "1969-12-31T23:59:59Z")])
+def test_early_moment_is_written_in_the_same_form(moment: float, text: str) -> None:
+    """A year has four digits, and a moment before 1970 is rounded down, too."""
+    assert expiry.format_timestamp(moment) == text

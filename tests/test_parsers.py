@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault_credential_process import parsers
-from vault_credential_process.errors import one_line
+from vault_credential_process.errors import LONGEST, ConfigurationError, one_line
 
 
 @pytest.mark.parametrize("text", ["1", "t", "T", "TRUE", "true", "True", "yes", "ON", " true "])
@@ -78,6 +80,9 @@ def test_good_text_becomes_its_value(parse: Callable[[str], Any], text: str, val
         (parsers.parse_address, "https://host/?x=1", "no query, fragment or spaces"),
         (parsers.parse_address, "https://host/#x", "no query, fragment or spaces"),
         (parsers.parse_address, "https://ho st", "no query, fragment or spaces"),
+        (parsers.parse_address, "https://host/?", "no query, fragment or spaces"),
+        (parsers.parse_address, "https://host#", "no query, fragment or spaces"),
+        (parsers.parse_address, "https://host\\.evil.example", "not an address; write https://host:8200"),
         (parsers.parse_address, "https://ho\nst", "no line breaks"),
         (parsers.parse_address, "unix:///run/a\n.sock", "no line breaks"),
         (parsers.parse_address, "unix://run/agent.sock", "unix:///absolute/path"),
@@ -236,3 +241,41 @@ def test_secrets_are_blotted_out(before: str, secret: str, other: str, after: st
 def test_longer_secret_is_blotted_out_whole() -> None:
     """Of two secrets that begin alike, the rest of the longer one does not stay behind."""
     assert one_line("token hvs.EXAMPLE-more!", secrets=["hvs.EXAMPLE", "hvs.EXAMPLE-more"]) == "token ***!"
+
+
+@pytest.mark.parametrize("text", ["\\" * 60_000, "\\" * 60_000 + "!", "&#0" * 20_000, "%" * 60_000, "x" * 4_000_000])
+def test_secrets_are_looked_for_in_no_more_than_linear_time(text: str) -> None:
+    """What a server says may be long and all marks of quoting: that is no reason to look for ever."""
+    began = time.process_time()
+
+    assert len(one_line(text, secrets=["!a b-secret/with+marks=", "hvs.Example"])) <= 300
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("quoted", ["\\\\!pass", "a\\%21pass", "\\u0021pass", "\\\\x21pass", "x&#33;pass"])
+def test_secret_that_begins_with_a_mark_is_found_however_it_is_quoted(quoted: str) -> None:
+    """Backslashes before it, or before what stands for it, do not hide a secret."""
+    assert "pass" not in one_line(f"said: {quoted} again", secrets=["!pass"])
+
+
+def test_message_is_one_printable_line_whatever_stands_in_it() -> None:
+    """An error that names a file or a profile does not move the cursor of a terminal, and has a bounded length."""
+    said = str(ConfigurationError("/tmp/\x1b[31m\n\ud800: cannot be read" + "x" * 9000))
+
+    assert said.startswith("/tmp/ [31m : cannot be read")
+    assert (said.isprintable(), len(said)) == (True, LONGEST)
+
+
+def test_relative_path_without_a_working_directory_is_refused(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the working directory was removed a relative path names nothing; a whole one does."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(ValueError, match="a relative path, and the working directory is gone"):
+        parsers.parse_path("ca.pem")
+    assert parsers.parse_path("/run/ca.pem") == "/run/ca.pem"
+    assert parsers.whole_path("ca.pem") == "ca.pem"

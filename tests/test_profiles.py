@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 
+import botocore.configloader
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ def test_profile_is_named_as_botocore_has_it(
             {
                 "vault_aws_role": "webapp",
                 "credential_process": "/usr/bin/vault-credential-process get --profile webapp",
-                "s3": "\nmax_queue_size = 10",
+                "s3": {"max_queue_size": "10"},
             },
         ),
         ("two words", {"vault_aws_role": "spaced"}),
@@ -189,3 +190,63 @@ def test_no_file_brings_anything_but_our_own_error(tmp_path: pathlib.Path, conte
         said = "" if profile is None else profile.name
 
     assert said.isprintable()
+
+
+AS_BOTOCORE_HAS_IT = """
+[DEFAULT]
+vault_auth_role = everybody
+
+[profiles webapp]
+vault_aws_role = webapp
+
+[ default ]
+vault_aws_role = no-profile
+
+[ profile spaces]
+vault_aws_role = no-profile
+
+["profile" quoted]
+vault_aws_role = no-profile
+"""
+
+
+def test_sections_are_those_that_botocore_takes(tmp_path: pathlib.Path) -> None:
+    """What stands in ``[DEFAULT]`` is in every profile; a section is one by how it begins, without spaces before it."""
+    path = tmp_path / "config"
+    path.write_text(AS_BOTOCORE_HAS_IT)
+    environ = {"AWS_CONFIG_FILE": str(path)}
+    profile = find_profile({"profile": "webapp"}, environ)
+
+    assert profile is not None
+    assert profile.keys == {"vault_auth_role": "everybody", "vault_aws_role": "webapp"}
+    assert profile.keys == botocore.configloader.load_config(str(path))["profiles"]["webapp"]
+    assert find_profile({}, environ) is None
+    for name in ("spaces", "quoted"):
+        with pytest.raises(ConfigurationError, match="is not in"):
+            find_profile({"profile": name}, environ)
+
+
+def test_variable_in_the_path_is_expanded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``AWS_CONFIG_FILE=$PLACE/config`` is read as botocore reads it."""
+    (tmp_path / "config").write_text("[default]\nregion = eu-west-1\n")
+    monkeypatch.setenv("PLACE", str(tmp_path))
+
+    assert find_profile({}, {"AWS_CONFIG_FILE": "$PLACE/config"}) is not None
+
+
+def test_setting_that_is_indented_below_its_key_is_an_error(tmp_path: pathlib.Path) -> None:
+    """To botocore such a block is a group of keys: a setting in it would not be found by every face."""
+    path = tmp_path / "config"
+    path.write_text("[default]\nvault_aws_role =\n  name = webapp\n")
+    environ = {"AWS_CONFIG_FILE": str(path)}
+
+    with pytest.raises(
+        ConfigurationError, match=r"^vault_aws_role in \[default\]: its value is indented below it; write"
+    ):
+        resolve({}, environ, find_profile({}, environ), ())
+
+
+def test_path_that_is_none_is_an_error() -> None:
+    """A path with a NUL comes from a program; it is told in our words, too."""
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        find_profile({}, {"AWS_CONFIG_FILE": "a\0b"})

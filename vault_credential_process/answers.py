@@ -7,12 +7,15 @@ https://developer.hashicorp.com/vault/api-docs#responses (the envelope), ``/secr
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from vault_credential_process import expiry
 from vault_credential_process.errors import AuthenticationError, ConfigurationError, UnreachableError, one_line
 from vault_credential_process.models import AWSCredentials, CredentialType, VaultToken, is_word
+
+_ARN = re.compile(r"arn:[^:]*:[^:]*:[^:]*:(\d{12}):", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def aws_credentials(
         end = expiry.static_expiry(
             asked_at=answer.asked_at,
             age=answer.age,
-            expiration=_timestamp(data.get("expiration")),
+            expiration=_rotation(data.get("expiration"), answer.asked_at),
             interval=static_interval,
         )
     elif session_token:
@@ -214,13 +217,13 @@ def _duration(value: object) -> float | None:
     return number if number is not None and number >= 0 else None
 
 
-def _timestamp(value: object) -> float | None:
-    if not isinstance(value, str):
-        return None
+def _rotation(value: object, now: float) -> float | None:
+    """Return when static keys are rotated; a time that is none, or is too far away to be meant, counts as absent."""
     try:
-        return expiry.parse_timestamp(value)
+        moment = expiry.parse_timestamp(value) if isinstance(value, str) else None
     except ValueError:
         return None
+    return moment if moment is not None and moment - now <= expiry.HUNDRED_YEARS else None
 
 
 def _kind(value: object) -> str:
@@ -239,7 +242,5 @@ def text_of(value: object) -> str | None:
 
 def _account_of(arn: object) -> str | None:
     """Return the account in ``arn:aws:sts::123456789012:assumed-role/…``."""
-    fields = arn.split(":") if isinstance(arn, str) else []
-    if len(fields) < 6 or fields[0] != "arn" or not (fields[4].isascii() and fields[4].isdigit()):
-        return None
-    return fields[4]
+    found = _ARN.match(arn) if isinstance(arn, str) else None
+    return found.group(1) if found else None

@@ -6,6 +6,7 @@ All times are seconds since the epoch, UTC; all spans are seconds.
 from __future__ import annotations
 
 import datetime
+import math
 import re
 import time
 from collections.abc import Callable
@@ -24,6 +25,9 @@ STS_MINIMUM = 900
 
 HUNDRED_YEARS = 100 * 365 * 86400
 """The longest span that is believed; a longer one is a mistake, and would break the calendar of some SDK."""
+
+_LAST_SECOND = 253402300799.0
+"""The end of the year 9999."""
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -65,14 +69,20 @@ def parse_timestamp(text: str) -> float:
         moment = datetime.datetime(
             int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=datetime.timezone(offset)
         )
-        return moment.astimezone(datetime.timezone.utc).timestamp() + float(fraction or 0)
+        seconds = moment.astimezone(datetime.timezone.utc).timestamp()
     except (ValueError, OverflowError):
         raise ValueError("not a time that exists") from None
+    # Close to the next second the nearest float is that second, which may be of a year that no calendar has.
+    return min(seconds + float(fraction or 0), _LAST_SECOND)
 
 
 def format_timestamp(moment: float) -> str:
-    """Return ``YYYY-MM-DDTHH:MM:SSZ``, the one form that every AWS SDK takes, rounded down."""
-    return datetime.datetime.fromtimestamp(int(moment), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return ``YYYY-MM-DDTHH:MM:SSZ``, the one form that every AWS SDK takes, rounded down.
+
+    ``moment`` lies in the years 1 to 9999.
+    """
+    found = datetime.datetime.fromtimestamp(math.floor(moment), datetime.timezone.utc)
+    return found.replace(tzinfo=None).isoformat() + "Z"
 
 
 def sts_expiry(*, asked_at: float, age: float, lease_duration: float, data_ttl: float | None) -> float:

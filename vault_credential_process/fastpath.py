@@ -337,7 +337,7 @@ def path_state(path: str) -> str:
     """
     try:
         found = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return ABSENT
     return f"{found.st_dev}:{found.st_ino} {found.st_size} {found.st_mtime_ns}:{found.st_ctime_ns}"
 
@@ -406,7 +406,7 @@ def ticket(arguments: Sequence[str], environ: Mapping[str, str]) -> Ticket | Non
     # From another directory a relative path, in the profile too, is another file.
     parts = [FORMAT, _directory(), *arguments, "\0", *relevant]
     try:
-        name = keyed_hash(hash_key(directory), *(part.encode("utf-8", "surrogateescape") for part in parts))
+        name = keyed_hash(hash_key(directory), *(part.encode("utf-8", "surrogatepass") for part in parts))
     except OSError:
         return None
     return Ticket(directory, name, time.monotonic())

@@ -6,7 +6,9 @@ import ipaddress
 import os
 import re
 import shlex
+import sys
 import urllib.parse
+from collections.abc import Sequence
 
 from vault_credential_process.errors import one_line
 from vault_credential_process.expiry import parse_duration
@@ -55,7 +57,19 @@ def parse_path(text: str) -> str:
 
     What two directories call by the same name are two files.
     """
-    return os.path.abspath(os.path.expanduser(text)) if text else text
+    try:
+        return os.path.abspath(os.path.expanduser(text)) if text else text
+    except OSError:
+        raise ValueError("a relative path, and the working directory is gone; write it from the root") from None
+
+
+def whole_path(path: str) -> str:
+    """Return the whole path of a file that nobody configured, ``~`` expanded; where no directory is left, as it is."""
+    path = os.path.expanduser(path)
+    try:
+        return os.path.abspath(path)
+    except OSError:
+        return path
 
 
 def parse_address(text: str) -> str:
@@ -74,12 +88,18 @@ def parse_address(text: str) -> str:
     if parts.scheme == "unix":
         if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
             raise ValueError("a socket is written unix:///absolute/path")
+        import socket
+
+        if not hasattr(socket, "AF_UNIX"):  # Windows
+            raise ValueError("Python has no Unix sockets on this system; write https://host:8200")
         return f"unix://{parts.path}"
+    if "\\" in address:  # to some a slash, to others a part of the host's name
+        raise ValueError("not an address; write https://host:8200")
     if "@" in address:
         raise ValueError("an address must not carry a user name or password")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sane:
         raise ValueError(f"{one_line(text, limit=80)!r} is not an address; write https://host:8200 or unix:///path")
-    if parts.query or parts.fragment or " " in address:
+    if set(address) & set("?# "):
         raise ValueError("an address has no query, fragment or spaces")
     return parts.scheme + address[len(parts.scheme) :]
 
@@ -209,14 +229,28 @@ def parse_redirect_uri(text: str) -> str:
 
 
 def parse_command(text: str) -> tuple[str, ...]:
-    """Return the words of a command, split without a shell."""
+    """Return the words of a command, split without a shell, as the system's programs are used to."""
     try:
-        words = tuple(shlex.split(text))
+        if sys.platform == "win32":
+            from botocore.compat import compat_shell_split
+
+            words = tuple(compat_shell_split(text, "win32"))
+        else:
+            words = tuple(shlex.split(text))
     except ValueError as error:
         raise ValueError(f"not a command: {error}") from None
     if not words:
         raise ValueError("not a command: empty")
     return words
+
+
+def join_command(words: Sequence[str]) -> str:
+    """Return a command as a person types it here: what :func:`parse_command` splits into the same words."""
+    if sys.platform == "win32":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    return shlex.join(words)
 
 
 def is_loopback(host: str) -> bool:

@@ -30,20 +30,21 @@ def profile_name(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> st
 
 
 def config_path(environ: Mapping[str, str]) -> str:
-    """Return the path of the AWS config file."""
-    return os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
+    """Return the path of the AWS config file, variables and ``~`` in it expanded as botocore does."""
+    return os.path.expanduser(os.path.expandvars(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"))
 
 
 def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Profile | None:
     """Return the profile in use from the AWS config file; ``None`` where none is named and there is no default.
 
-    The file is ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
+    The file is ``AWS_CONFIG_FILE``, else ``~/.aws/config``. It is read as botocore reads it
+    (``botocore.configloader``), what stands in ``[DEFAULT]`` for every section included.
 
     :raises ConfigurationError: when the file cannot be read or the profile that was named is not in it.
     """
     named = profile_name(arguments, environ)
     path = config_path(environ)
-    parser = configparser.RawConfigParser(default_section="\0none")
+    parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:
             parser.read_file(file)
@@ -53,7 +54,7 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
         raise ConfigurationError(
             f"{path}: no such file, so there is no profile {named!r}; create it, or set AWS_CONFIG_FILE"
         ) from None
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
     except configparser.Error as error:
@@ -61,18 +62,35 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
     name = named or "default"
     found: Profile | None = None
     for section in parser.sections():
-        try:
-            words = shlex.split(section)
-        except ValueError:
-            continue
-        if words == ["profile", name] or (name == "default" and words == ["default"]):
-            # The last of several spellings of one name, as in botocore (botocore.configloader.build_profile_map).
-            found = Profile(name, dict(parser.items(section)))
+        if _called(section) == name:
+            # The last of several spellings of one name, as in botocore.
+            found = Profile(name, {key: _nested(value) for key, value in parser.items(section)})
     if found is not None or not named:
         return found
     if parser.has_section(name) and not name.startswith("profile "):
         raise ConfigurationError(f"{path}: the section of a profile is written {section_name(name)}, not [{name}]")
     raise ConfigurationError(f"{section_name(name)} is not in {path}; name another with --profile or AWS_PROFILE")
+
+
+def _called(section: str) -> str | None:
+    """Return the name of the profile that a section holds; ``None`` where it holds none (``build_profile_map``)."""
+    if section == "default":
+        return section
+    if not section.startswith("profile"):
+        return None
+    try:
+        words = shlex.split(section)
+    except ValueError:
+        return None
+    return words[1] if len(words) == 2 else None
+
+
+def _nested(value: str) -> str | dict[str, str]:
+    """Return the keys in a value that begins on a line of its own, as with ``s3 =`` (``_parse_nested``)."""
+    if not value.startswith("\n"):
+        return value
+    pairs = (line.partition("=") for line in value.splitlines() if line.strip())
+    return {key.strip(): inner.strip() for key, _, inner in pairs}
 
 
 def _without_values(error: configparser.Error) -> str:

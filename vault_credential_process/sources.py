@@ -319,7 +319,7 @@ def _running() -> list[str]:
 
 def _mark(command: tuple[str, ...], key: str) -> str:
     """Return what stands for a command in the environment of what it runs: of its words nothing is told there."""
-    return hashlib.sha256("\0".join((key, *command)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256("\0".join((key, *command)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def single_line(content: bytes, key: str, where: str) -> str:

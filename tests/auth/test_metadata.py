@@ -211,3 +211,11 @@ def test_metadata_is_asked_directly(scripted: ScriptedServer, monkeypatch: pytes
     failure("http://metadata.invalid/token", limit=2)
 
     assert scripted.requests == []
+
+
+def test_parameter_that_is_no_text_is_sent_all_the_same(scripted: ScriptedServer) -> None:
+    """What came as bytes that are no UTF-8, in a variable say, is the service's to refuse."""
+    scripted.otherwise = reply(200, {})
+
+    assert fetch(scripted.address, params={"resource": "a\udcffb"}).status == 200
+    assert [request.path for request in scripted.requests] == ["/?resource=a%3Fb"]

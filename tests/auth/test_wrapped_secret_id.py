@@ -556,8 +556,8 @@ def test_unwrapped_under_other_settings(host: Host, changes: dict[str, str]) -> 
 
     assert message == (
         f"{address}/v1/auth/{mount}: the wrapping token in {host.file} is spent: a call of ours unwrapped it under "
-        "another vault_addr, namespace or mount point, and its Secret ID is sent nowhere else; deliver a new wrapped "
-        "Secret ID, or go back to those settings"
+        "another vault_addr, namespace, mount point or vault_skip_verify, and its Secret ID is sent nowhere else; "
+        "deliver a new wrapped Secret ID, or go back to those settings"
     )
     assert host.asked == [LOOKUP, UNWRAP, LOGIN, LOGIN]
 

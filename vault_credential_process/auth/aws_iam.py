@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from vault_credential_process.auth.aws import AWSMethod
 from vault_credential_process.errors import AuthenticationError, AuthUnavailable, one_line
 from vault_credential_process.models import Identity, VaultToken, option
-from vault_credential_process.parsers import parse_address
+from vault_credential_process.parsers import parse_address, whole_path
 
 if TYPE_CHECKING:
     from vault_credential_process.auth.aws_chain import Keys
@@ -154,7 +154,7 @@ class AWSIAM(AWSMethod):
 
     def watched(self) -> tuple[str, ...]:
         paths = (self.config.ambient.get(name, default) for name, default in _FILES.items())
-        return tuple(os.path.abspath(os.path.expanduser(os.path.expandvars(path))) for path in paths)
+        return tuple(whole_path(os.path.expandvars(path)) for path in paths)
 
     def login(self, vault: Vault) -> VaultToken:
         """Log in at ``auth/<mount>/login`` with a request that is signed now."""
@@ -247,7 +247,7 @@ def _choices(paths: Iterable[str], name: str) -> list[str]:
     """
     profiles: dict[str, list[tuple[str, str]]] = {}
     for path in paths:
-        parser = configparser.RawConfigParser(default_section="\0none", strict=False)
+        parser = configparser.RawConfigParser(strict=False)
         with contextlib.suppress(OSError, UnicodeError, configparser.Error):
             parser.read(path, encoding="utf-8")
         for section in parser.sections():

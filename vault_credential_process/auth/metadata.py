@@ -114,9 +114,11 @@ def _once(
     with transport.open_session(dataclasses.replace(wire, vault_client_timeout=patience), None) as session:
         if not use_proxy:
             session.proxies = {}
-        encoded = {name: value.encode() for name, value in headers.items()}  # http.client fails at what is not Latin-1
+        # http.client fails at headers that are not Latin-1, and requests at parameters that are not Unicode.
+        encoded = {name: value.encode() for name, value in headers.items()}
+        given = {name: value.encode(errors="replace") for name, value in params.items()}
         try:
-            response = session.request(method, url, headers=encoded, params=dict(params), allow_redirects=False)
+            response = session.request(method, url, headers=encoded, params=given, allow_redirects=False)
         except UnreachableError:  # longer than any answer of Vault
             response = None
     if response is None or len(response.content) > MAX_REPLY:

@@ -20,6 +20,7 @@ from vault_credential_process.errors import (
     PermissionDeniedError,
 )
 from vault_credential_process.models import Identity, VaultToken
+from vault_credential_process.parsers import whole_path
 
 if TYPE_CHECKING:
     from vault_credential_process.vault import Vault
@@ -93,7 +94,7 @@ class Token(AuthMethod):
     def _default_file(self) -> str:
         """Return the file that holds the token where no helper does."""
         named = [self.config.ambient[name] for name in FILE_VARIABLES if name in self.config.ambient]
-        return os.path.abspath(os.path.expanduser((*named, DEFAULT_FILE)[0]))
+        return whole_path((*named, DEFAULT_FILE)[0])
 
 
 def looked_up(vault: Vault, value: str | None, origin: str) -> VaultToken:

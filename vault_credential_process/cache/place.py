@@ -38,7 +38,7 @@ class Place(abc.ABC):
 
     def hash(self, *parts: str) -> str:
         """Return 40 hexadecimal digits that stand for the parts and tell nothing of them."""
-        return fastpath.keyed_hash(self.hash_key, *(part.encode("utf-8", "surrogateescape") for part in parts))
+        return fastpath.keyed_hash(self.hash_key, *(part.encode("utf-8", "surrogatepass") for part in parts))
 
     @abc.abstractmethod
     def locked(self, key: str, deadline: Deadline, *, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
