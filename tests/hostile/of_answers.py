@@ -105,7 +105,7 @@ def assert_token(token: VaultToken) -> None:
     st.tuples(material.encoded(STS, USER, STATIC, WRAPPED), age, st.booleans(), st.sampled_from((None, 60.0, 1e12))),
     inputs=((material.dumped({"data": {**STATIC["data"], "expiration": "9999-12-31T23:59:59.999999Z"}}), 0, True,
         None),),
-    examples=300,
+    examples=150,
 )  # fmt: skip
 def read(given: tuple[bytes, float, bool, float | None]) -> str:
     """Credentials that are accepted are sound: an end, one line of JSON, and botocore takes it. Else an error."""

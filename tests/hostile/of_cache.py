@@ -55,7 +55,7 @@ DOCUMENTS = tuple(
     material.encoded(*DOCUMENTS) | material.octets,
     must=("Entry", "TokenEntry", "Keepsake", "none"),
     inputs=tuple(kept.dump() for kept in (ENTRY, KEPT, KEEPSAKE)),
-    examples=300,
+    examples=150,
 )  # fmt: skip
 def entry(content: bytes) -> str:
     """An entry comes back whole, as it was written, sound, and fit to be shown and handed out; else it is none."""
@@ -138,7 +138,7 @@ def _place() -> str:
         quick_file(), st.sampled_from((NOW, NOW - 3600, NOW + 599, NOW + 601, NOW + 895, NOW + 901)), st.booleans()
     ),
     must=("handed out", "miss"),
-    examples=250,
+    examples=150,
 )
 def quick(given: tuple[bytes, float, bool]) -> str:
     """What is handed out quickly is the document of the entry, within its time; anything else is a miss."""

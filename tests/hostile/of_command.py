@@ -107,7 +107,7 @@ def called(draw: st.DrawFn) -> tuple[list[str], dict[str, str], bytes | None]:
         (["get", "--cacert", "a\ud800\0b"], {}, None),
         (["cache", "list"], {"AWS_PROFILE": "a\x1b[31mb"}, b"[profile a\x1b[31mb]\nregion = x\n"),
     ),
-    examples=100,
+    examples=60,
 )  # fmt: skip
 def command(given: tuple[list[str], dict[str, str], bytes | None]) -> str:
     """Whatever it is given, the command ends with a code that is documented and one line on stderr, no traceback."""

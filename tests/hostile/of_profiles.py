@@ -93,7 +93,7 @@ def config_file(draw: st.DrawFn) -> bytes:
         b"[DEFAULT]\nregion = x\n[profiles webapp]\na = b\n",
         b"[ default ]\nregion = x\n", b"\xef\xbb\xbf[default]\n", b"[default]\na=1\na=2\n",
     ),
-    examples=300,
+    examples=150,
 )  # fmt: skip
 def profile(content: bytes) -> str:
     """What botocore reads from a file is what we read, every profile with the same keys; other files are an error."""

@@ -60,7 +60,7 @@ def setting(draw: st.DrawFn) -> tuple[str, str]:
     + ("parsers.is_loopback", "expiry.parse_duration"),
     setting(),
     inputs=tuple(GOOD.items()),
-    examples=300,
+    examples=200,
 )
 def parsed(given: tuple[str, str]) -> str:
     """A parser gives a value that means one thing and parses to itself, or a ``ValueError`` of one short line."""

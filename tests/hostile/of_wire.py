@@ -92,7 +92,7 @@ def settings(address: str, **more: str) -> Config:
     ),
     st.tuples(st.sampled_from(sorted(ASKED)), reply()),
     inputs=(("read", b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset\r\nContent-Length: 2\r\n\r\n{}"),),
-    examples=350,
+    examples=200,
 )  # fmt: skip
 def wire(given: tuple[str, bytes]) -> str:
     """Whatever bytes come back, a request ends in what was asked for or in an error of ours, and logs no secret."""
@@ -143,7 +143,7 @@ def sts_reply(draw: st.DrawFn) -> tuple[bytes, bytes]:
         ((b"403", _REFUSAL), b"text/xml; charset=nosuch", "", ""),
         ((b"200", b"\xff"), b"text/xml", "", ""),
     ),
-    examples=40,
+    examples=30,
 )
 def probe(given: tuple[tuple[bytes, bytes], bytes, str, str]) -> str:
     """New keys are proven, or handed out unproven; what answers for STS is never the end of a call."""
