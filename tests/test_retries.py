@@ -59,6 +59,19 @@ def errors(status: int, *texts: str, **headers: str) -> bytes:
     return reply(status, {"errors": list(texts)}, headers)
 
 
+def named_away(path: str) -> bytes:
+    """Return the redirect of a standby to a node that is gone."""
+    return reply(307, headers={"Location": f"http://127.0.0.1:{free_port()}{path}"})
+
+
+def free_port() -> int:
+    """Return a port where nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
 ANSWERED: dict[Failure, dict[str, Reply]] = {
     Failure.BROKEN: {"reset": reset, "hang-up": hang_up},
     Failure.TIME_OUT: {"silence": silence(30)},
@@ -73,6 +86,7 @@ ANSWERED: dict[Failure, dict[str, Reply]] = {
         "long": reply(200, b" " * (transport.MAX_REPLY + 1)),
         "redirect": reply(307, headers={"Location": "http://localhost/v1/elsewhere"}),
     },
+    Failure.NODE_AWAY: {"refused": lambda connection, request: connection.sendall(named_away(request.path))},
     Failure.BEHIND: {"412": errors(412, "required index state not present")},
     Failure.LIMITED: {"Vault's": errors(429, "rate limit quota exceeded"), "a gateway's": reply(429, PAGE, HTML)},
     Failure.SEALED: {"503": errors(503, "Vault is sealed"), "500": errors(500, "Code: 503. Errors: * Vault is sealed")},
@@ -99,14 +113,6 @@ ANSWERED: dict[Failure, dict[str, Reply]] = {
     },
 }
 """What a server answers, by the row of the table that holds it."""
-
-
-def free_port() -> int:
-    """Return a port where nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def over_tls(server: ScriptedServer, answer: Reply) -> dict[str, str]:

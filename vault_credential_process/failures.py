@@ -21,6 +21,13 @@ _VERSIONS = ("unsupported protocol", "alert protocol version", "wrong ssl versio
 _UNSENT = "vault_credential_process_unsent"
 
 
+class NodeAwayError(UnreachableError):
+    """The node that a standby names cannot be reached. The standby may have handed the request on to it before."""
+
+    def __init__(self, explained: UnreachableError) -> None:
+        super().__init__(str(explained))
+
+
 def mark_unsent(error: BaseException) -> None:
     """Write on an error that it happened before the first byte of a request."""
     setattr(error, _UNSENT, True)

@@ -26,6 +26,7 @@ from vault_credential_process.errors import UnreachableError, one_line
 from vault_credential_process.expiry import HUNDRED_YEARS, Deadline
 from vault_credential_process.models import Clock
 from vault_credential_process.refusals import Refusal, RefusedError
+from vault_credential_process.retries import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,17 @@ class Requester:
             keywords: dict[str, Any] = {} if json is None else {"json": dict(json)}
             if params:
                 keywords["params"] = dict(params)
-            response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
+            try:
+                response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
+            except requests.RequestException as error:
+                if hop == 1 or retries.failure_of(error) not in (Failure.NOT_CONNECTED, Failure.PROXY):
+                    raise
+                named = one_line(base, secrets=secrets, limit=80)
+                explained = UnreachableError(
+                    f"{self.config.vault_addr}: a standby that names {named} as the active node, which cannot be "
+                    "reached; check the cluster, and that node's api_addr"
+                )
+                raise failures.NodeAwayError(explained) from None
             if response.status_code not in _REDIRECTS:
                 return response
             if hop == 1:

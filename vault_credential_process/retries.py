@@ -62,13 +62,18 @@ class Failure(enum.Enum):
         "a reply that is not Vault's: no JSON, over 4 MiB, a redirect that is not followed",
         undone=False, harmless=False, harmful=False,
     )  # fmt: skip
+    NODE_AWAY = Row(
+        "a redirect of a standby to a node that cannot be reached", undone=False, harmless=True, harmful=False
+    )
     BEHIND = Row("412: the node is behind", undone=True, harmless=True, harmful=True)
     LIMITED = Row("429: too many requests", undone=True, harmless=True, harmful=True, told=True)
     SEALED = Row("503: Vault is sealed", undone=True, harmless=False, harmful=False)
     UNINITIALIZED = Row("501: Vault is not initialized", undone=True, harmless=False, harmful=False)
+    # A standby says each of these also after it had handed the request on and got no answer (``forwardRequest`` in
+    # ``http/handler.go``).
     NO_ACTIVE_NODE = Row(
         "500 of a standby: local node not active but active cluster node not found",
-        undone=True, harmless=True, harmful=False,
+        undone=False, harmless=True, harmful=False,
     )  # fmt: skip
     ACTIVE_NODE_LOST = Row(
         "503 of a standby: no active Vault instance found", undone=False, harmless=True, harmful=False, told=True
@@ -83,6 +88,8 @@ def failure_of(error: requests.RequestException | UnreachableError) -> Failure:
     """Return the row of what a request ended in."""
     if isinstance(error, RefusedError):
         return _of_refusal(error.refusal)
+    if isinstance(error, failures.NodeAwayError):
+        return Failure.NODE_AWAY
     if isinstance(error, UnreachableError):
         return Failure.NOT_VAULT
     causes = failures.causes(error)
@@ -119,8 +126,6 @@ def _of_refusal(refusal: Refusal) -> Failure:
         return Failure.NO_ACTIVE_NODE
     if status in (502, 503):
         if "no active vault instance found" in text:
-            # Said also after a standby had handed the request on and got no answer (``forwardRequest`` in
-            # ``http/handler.go``).
             return Failure.ACTIVE_NODE_LOST
         return Failure.GATEWAY if refusal.errors is None else Failure.UNAVAILABLE
     return Failure.SERVER_ERROR if status >= 500 else Failure.REFUSED
