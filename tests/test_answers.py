@@ -182,6 +182,19 @@ def test_age_of_a_cached_answer_is_subtracted(exchanges: dict[str, Any], name: s
     assert (credentials.issued, credentials.life, credentials.seconds_left(NOW)) == (NOW - 300, life, life - 300)
 
 
+def test_clock_that_was_set_back_meanwhile_moves_the_end_of_the_token_too(exchanges: dict[str, Any]) -> None:
+    """The end of the token is by the clock of before, wherever in the conversation that was set back."""
+    answer = Answer(exchanges["creds_iam_user"]["response"]["body"], NOW - 600, from_cache=True, set_back=600)
+    lease = Answer({"data": {"ttl": 9000}}, NOW - 1000, set_back=400)
+    later = answers.with_lease_left(answer, lease, WHERE)
+    pairs = [
+        answers.aws_credentials(found, WHERE, token=HOUR_TOKEN, static=False, static_interval=3600)
+        for found in (answer, later)
+    ]
+
+    assert [pair.expiry for pair in pairs] == [NOW - 600 + 3600, NOW - 1000 + 3600]
+
+
 @pytest.mark.parametrize(
     ("expiration", "left"),
     [

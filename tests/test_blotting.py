@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import socket
 import threading
 import traceback
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,14 +17,18 @@ import pytest
 from vault_credential_process import blotting
 from vault_credential_process.demo.server import free_port
 from vault_credential_process.errors import VaultCredentialError
+from vault_credential_process.expiry import Deadline
+from vault_credential_process.models import VaultToken
 from vault_credential_process.testing.auth import AuthMethodContract
 from vault_credential_process.testing.scripted import Request, ScriptedServer, reply
+from vault_credential_process.vault import Vault
 
 from .auth.methods import log_in
 from .auth.people import CODE, Somebody, come_back
 from .auth.test_oidc import CALLBACK, NONCE, STATE, offer
 from .bench import READ, Bench, Clock
 from .conftest import Tenant
+from .talk import TOKEN, settings
 
 MFA_CODE = "987 654"
 """With a space, which an address writes in another way than the secret itself."""
@@ -88,6 +95,54 @@ def test_mfa_code_that_the_server_repeats(bench: Bench, everything: pytest.LogCa
     texts = (str(caught.value), everything.text, *traceback.format_exception(caught.value))
 
     assert [text for text in texts if "654" in text] == []
+
+
+def odd_header(header: bytes) -> Callable[[socket.socket, Request], None]:
+    """Return a reply with a line among its headers that is none, where urllib3 warns of its address and the rest."""
+
+    def answer(connection: socket.socket, request: Request) -> None:
+        head, _, body = AuthMethodContract.accepted.partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n" + header + b"\r\nMore: 1\r\n\r\n" + body)
+
+    return answer
+
+
+CODES = ["123456", "a b/c+d%e~\u00e9", "x'\"<>"]
+WARNS = "urllib3.connection"
+
+
+def heard(server: ScriptedServer, code: str, handler: logging.Handler) -> None:
+    """Read once at a server that answers with such a header, which repeats the code; the result is of no matter."""
+    server.on("GET", READ, odd_header(b"not a header " + code.encode()))
+    logging.getLogger().addHandler(handler)
+    try:
+        with Vault(settings(server.address), Deadline(20)) as vault, contextlib.suppress(VaultCredentialError):
+            vault.read_credentials(VaultToken(TOKEN), mfa_code=code)
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("blots", [True, False], ids=["blotted", "control"])
+def test_header_that_does_not_parse(
+    scripted: ScriptedServer,
+    everything: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    blots: bool,
+) -> None:
+    """urllib3's warning of a header has neither the code in the address nor what the server repeats, nor any frame."""
+    if not blots:
+        monkeypatch.setattr(blotting._Blot, "filter", lambda *_: True)
+    out = io.StringIO()
+    heard(scripted, code, logging.StreamHandler(out))
+    (record,) = [record for record in everything.records if record.name == WARNS]
+    query = scripted.requests[-1].path.partition("mfa_code=")[2]
+    echoed = repr(f"'\"{code.encode().decode('latin-1')}")[4:-1]
+
+    assert "HeaderParsingError" in out.getvalue()
+    assert (query in out.getvalue()) is (echoed in out.getvalue()) is not blots
+    assert (record.exc_info is None) is blots
 
 
 @pytest.mark.real_engine

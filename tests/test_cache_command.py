@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import requests
 
-from vault_credential_process import cache
+from vault_credential_process import cache, requester
 from vault_credential_process.cache.entry import Keepsake
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
-from vault_credential_process.testing.scripted import ScriptedServer, replay
+from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError
+from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.testing.scripted import Reply, ScriptedServer, replay, reply, reset, silence
+from vault_credential_process.tokens import lives
 
+from .bench import DENIED, LOGIN, LOOK_UP, READ, REVOKE, Bench, Clock
 from .conftest import Run, Tenant, new_tenant
 from .test_command import config_of, document, refusal, seconds_left, token_for, without_approle
 
@@ -176,7 +180,8 @@ def test_clear_spares_what_cannot_be_had_again(command: Run) -> None:
     backend = cache.choose("runtime", os.environ)
     whats = ("unwrapped Secret ID", "mark of a wrapped Secret ID")
     for number, what in enumerate(whats):
-        backend.set(f"{number:040}", Keepsake("canary", what, irreplaceable=True).dump())
+        expiry = 1.0 if number else None  # by a clock that may be wrong
+        backend.set(f"{number:040}", Keepsake("canary", what, expiry, irreplaceable=True).dump())
     backend.set("f" * 40, Keepsake("canary", "password").dump())
     kept = (
         "kept 2 entries that cannot be had again (mark of a wrapped Secret ID, unwrapped Secret ID); "
@@ -257,6 +262,95 @@ def test_revoke_that_fails(
 
     assert ("may not revoke itself, so nothing was forgotten" in said) is (code == 4)
     assert len(cache_files("entry-*")) == 2
+
+
+REVOKED_OR_NOT: dict[str, tuple[Reply, ...]] = {
+    "silence": (silence(30),),
+    "reset": (reset,),
+    "a gateway's words": (reply(504, b"<html>"),),
+    "Vault's own failure, in the middle of it": (reply(400, {"errors": ["failed to revoke a lease"]}),),
+    "lost, then sealed": (reset, reply(503, {"errors": ["Vault is sealed"]})),
+    "lost, then denied, and no look-up": (reset, DENIED),
+}
+NOT_REVOKED: dict[str, tuple[Reply, ...]] = {
+    "sealed": (reply(503, {"errors": ["Vault is sealed"]}),),
+    "limited": (reply(429, {"errors": ["rate limit quota exceeded"]}),),
+    "denied": (DENIED,),
+}
+
+
+@pytest.fixture
+def bench(scripted: ScriptedServer, exchanges: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A server that lets everybody in and gives each read another IAM user, and tries that follow at once."""
+    monkeypatch.setattr(requester, "RETRY_WAIT", 0.01)
+    made = Bench(scripted, exchanges, Clock())
+    made.on_login()
+    made.server.on("GET", READ, *(made.lease(7200, f"AKIA{number}", "creds_iam_user") for number in range(2)))
+    return made
+
+
+def iam_users(bench: Bench, **settings: str) -> Fetcher:
+    """Return a fetcher that holds the first IAM user."""
+    fetcher = bench.fetcher(**{"vault_aws_probe": "off", "vault_max_retries": "1", **settings})
+    assert fetcher.fetch().access_key == "AKIA0"
+    return fetcher
+
+
+@pytest.mark.parametrize("replies", REVOKED_OR_NOT.values(), ids=REVOKED_OR_NOT)
+def test_revocation_whose_answer_is_lost(bench: Bench, replies: tuple[Reply, ...]) -> None:
+    """Where Vault may have ended the token neither it nor its IAM user is handed out again, and that is told."""
+    fetcher = iam_users(bench, vault_client_timeout="0.5")
+    kept = fetcher.kept_token()
+    assert kept is not None
+    bench.server.on("POST", REVOKE, *replies)
+    bench.server.on("GET", LOOK_UP, reset)
+    with pytest.raises(VaultCredentialError) as caught:
+        fetcher.forget(revoke=True)
+
+    assert str(caught.value).endswith(
+        "; Vault may have ended the token all the same, so it is forgotten here, with every IAM user that it asked "
+        f"for; if not, it {lives(kept.token)}"
+    )
+    assert (fetcher.peek(), fetcher.kept_token()) == (None, None)
+    assert fetcher.fetch().access_key == "AKIA1"
+    assert bench.server.asked("POST", LOGIN) == 2
+
+
+def test_revocation_that_the_deadline_cuts_short(bench: Bench) -> None:
+    """The same where the call's own deadline passes."""
+    fetcher = iam_users(bench)
+    bench.server.on("POST", REVOKE, silence(30))
+    with pytest.raises(DeadlineError, match="Vault may have ended the token all the same"):
+        fetcher.forget(revoke=True, seconds=0.5)
+
+    assert fetcher.fetch().access_key == "AKIA1"
+
+
+@pytest.mark.parametrize("replies", NOT_REVOKED.values(), ids=NOT_REVOKED)
+def test_revocation_that_was_not_done(bench: Bench, replies: tuple[Reply, ...]) -> None:
+    """Where it is certain that Vault ended nothing the IAM user is still held."""
+    fetcher = iam_users(bench)
+    bench.server.on("POST", REVOKE, *replies)
+    bench.server.on("GET", LOOK_UP, replay(bench.exchanges["token_lookup_self"]))
+    with pytest.raises(VaultCredentialError) as caught:
+        fetcher.forget(revoke=True)
+
+    assert "may have ended" not in str(caught.value)
+    assert fetcher.fetch().access_key == "AKIA0"
+    assert bench.server.asked("GET", READ) == 1
+
+
+def test_revocation_without_a_server(exchanges: dict[str, Any]) -> None:
+    """The same where no connection comes about."""
+    with ScriptedServer() as server:
+        away = Bench(server, exchanges, Clock())
+        away.on_login()
+        away.server.on("GET", READ, away.lease(7200, "AKIA0", "creds_iam_user"))
+        fetcher = iam_users(away, vault_max_retries="0")
+    with pytest.raises(UnreachableError, match=r"check vault_addr and its port$"):
+        fetcher.forget(revoke=True)
+
+    assert fetcher.fetch().access_key == "AKIA0"
 
 
 def test_batch_token_is_not_revoked(scripted: ScriptedServer, exchanges: dict[str, Any], replayed: Told) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import shutil
+import signal
+import subprocess
 import sys
+import threading
 import time
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -33,6 +39,19 @@ def is_running(process_id: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def ends(process_id: int) -> bool:
+    """Wait until a process is gone, or dead and not yet waited for, which only its new parent can help."""
+    stat, limit = pathlib.Path(f"/proc/{process_id}/stat"), time.monotonic() + 20
+    while time.monotonic() < limit:
+        if not is_running(process_id):
+            return True
+        with contextlib.suppress(OSError):
+            if ") Z " in stat.read_text():
+                return True
+        time.sleep(0.05)
+    return False
 
 
 def test_endless_output_is_cut_short(tmp_path: pathlib.Path) -> None:
@@ -70,9 +89,98 @@ def test_child_that_holds_the_pipe(tmp_path: pathlib.Path) -> None:
     with pytest.raises(DeadlineError, match=f"^{KEY}: /bin/sh did not end within 0.5 s; run it by hand"):
         sources.run_command(("/bin/sh", "-c", f"sleep 60 & echo $! > {pid}; echo hunter2"), KEY, Deadline(0.5))
     seconds = time.monotonic() - began
-    os.kill(int(pid.read_text()), 9)
 
     assert seconds < 30
+    assert ends(int(pid.read_text()))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that leaves a child behind")
+@pytest.mark.parametrize("prefix", ["", "setsid "], ids=["child", "daemon"])
+def test_nothing_of_ours_is_left_behind(tmp_path: pathlib.Path, prefix: str) -> None:
+    """Whoever holds the pipe, no thread and no descriptor stay, however often it is tried."""
+    if prefix and not shutil.which(prefix.strip()):
+        pytest.skip("no setsid here")
+    pid = tmp_path / "pid"
+    command = ("/bin/sh", "-c", f"{prefix}sleep 60 & echo $! > {pid}; echo hunter2")
+
+    def held() -> tuple[set[str], int]:
+        return set(os.listdir("/dev/fd")), threading.active_count()
+
+    before = len(held()[0]), held()[1]
+    for _ in range(3):
+        assert commands.run(command, os.environ, 0.5, 100) == (0, None)
+        child = int(pid.read_text())
+        if prefix:
+            assert is_running(child), "a session of its own is out of reach, so the pipe is still held"
+            os.kill(child, signal.SIGKILL)
+        else:
+            assert ends(child)
+        assert (len(held()[0]), held()[1]) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell that leaves a child behind")
+def test_child_of_a_command_that_succeeds_lives_on(tmp_path: pathlib.Path) -> None:
+    """An agent that a command starts, and that holds no pipe, outlives it."""
+    mark, limit = tmp_path / "mark", time.monotonic() + 20
+    line = f"(sleep 0.5; echo alive > {mark}) > /dev/null & echo hunter2"
+    assert commands.run(("/bin/sh", "-c", line), os.environ, 60, 100) == (0, b"hunter2\n")
+    while not mark.exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+
+    assert mark.exists()
+
+
+class TestWithoutGroups:
+    """The way of Windows, where a thread reads."""
+
+    @pytest.fixture(autouse=True)
+    def no_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take that way here."""
+        monkeypatch.setattr(commands, "_HAS_GROUPS", False)
+
+    def test_output_and_code(self) -> None:
+        """Output and exit code come back; one that does not end in time is ended."""
+        code = "import sys; print('hunter2'); sys.exit(3)"
+        assert commands.run(program(code), os.environ, 60, 100) == (3, f"hunter2{os.linesep}".encode())
+        assert commands.run(program("import time; time.sleep(60)"), os.environ, 0.5, 100) == (0, None)
+
+    def test_no_thread_to_be_had(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the system has no more threads that is the message, and the command is ended."""
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        started: list[subprocess.Popen[bytes]] = []
+        whole = subprocess.Popen
+
+        def popen(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+            started.append(whole(*arguments, **options))
+            return started[-1]
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        with pytest.raises(ConfigurationError, match="the system has no thread to read its output with"):
+            sources.run_command(program("import time; time.sleep(60)"), KEY, Deadline(60))
+
+        assert [process.poll() is not None for process in started] == [True]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGCHLD")
+def test_failure_counts_where_sigchld_is_ignored(run: Run, scripted: ScriptedServer, tmp_path: pathlib.Path) -> None:
+    """Who started us may ignore SIGCHLD, so that no exit code would be kept: a command that fails still fails."""
+    path = tmp_path / "secret-id"
+    path.write_text("#!/bin/sh\necho 'cannot reach the store'\nexit 3\n")
+    path.chmod(0o700)
+    config = configured(path, scripted.address, f"vault_secret_id_command = {path}")
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'vault_credential_process', 'get', '--profile=inner'])"
+    )
+    done = run(sys.executable, "-c", code, AWS_CONFIG_FILE=config)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{path} ended with code 3" in done.stderr
+    assert scripted.requests == []
 
 
 def test_closed_stdout_is_waited_for(tmp_path: pathlib.Path) -> None:

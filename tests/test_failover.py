@@ -118,8 +118,9 @@ def test_every_address_is_silent(names: dict[str, list[int]], silent: int, monke
     assert 0.4 <= time.monotonic() - start < 8
 
 
-def test_name_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server that answers nothing holds nobody past the deadline."""
+@pytest.mark.parametrize("host", ["vault.internal", "localhost"])
+def test_name_server_is_silent(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """A name server that answers nothing holds nobody past the deadline, asked for this host neither."""
     over = threading.Event()
 
     def wait(*_: Any) -> list[Any]:
@@ -130,10 +131,33 @@ def test_name_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     try:
         with pytest.raises(DeadlineError, match=r"gave up after 0\.3 s"):
-            log_in_to("https://vault.internal:8200", seconds=0.3)
+            log_in_to(f"https://{host}:8200", seconds=0.3)
         assert time.monotonic() - start < 10
     finally:
         over.set()
+
+
+@pytest.mark.parametrize("words", ["can't start new thread", "can't create new thread at interpreter shutdown"])
+def test_no_thread_for_the_name_server(
+    scripted: ScriptedServer, names: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Where the system has no thread left, or the interpreter ends, a name is looked up all the same."""
+    names[NAME] = [port_of(scripted)]
+    scripted.on("POST", LOGIN, LOGGED_IN)
+    asked: list[str] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name != "name-server":
+            start(thread)
+            return
+        asked.append(thread.name)
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert log_in_to(f"http://{NAME}:8200", **ONCE).value == TOKEN
+    assert asked == ["name-server"]
 
 
 KEPT = LOOKED_UP.replace(b"Connection: close\r\n", b"")

@@ -239,6 +239,43 @@ def test_waiters_share_a_failure_and_a_later_call_does_not(host: Host) -> None:
     assert key_in(host.get()) == REAL
 
 
+def test_call_that_waits_allows_no_core(host: Host) -> None:
+    """A call that queues holds a secret of its environment for a while, whatever limit it was started with."""
+    resource = pytest.importorskip("resource")
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: socket.socket, _: Request) -> None:
+        arrived.set()
+        go_on.wait(60)
+        connection.sendall(LOGGED_IN)
+
+    def limit(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+        found: tuple[int, int] = resource.prlimit(process.pid, resource.RLIMIT_CORE)
+        return found
+
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if not before[1]:
+        pytest.skip("no core is allowed here in any case")
+    host.server.on("POST", LOGIN, hold)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        first = host.start()
+        assert arrived.wait(60)
+        waiter = host.start()
+        assert limit(waiter) in ((before[1], before[1]), (0, before[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+    end = time.monotonic() + 60
+    while limit(waiter)[0] and time.monotonic() < end:
+        time.sleep(0.02)
+    found = limit(waiter)
+    go_on.set()
+
+    assert key_in(finished(first)) == key_in(finished(waiter)) == REAL
+    assert found == (0, before[1])
+    assert len(host.server.requests) == 2
+
+
 def test_failure_reaches_waiters_without_stderr(host: Host) -> None:
     """A waiter whose stderr is closed ends with the same code."""
     host.server.on("GET", READ, slowly(2, reply(403, {"errors": ["permission denied"]})), STS)

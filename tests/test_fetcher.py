@@ -55,17 +55,17 @@ def test_hands_out_while_enough_is_left(bench: Bench, life: float, margin: float
     [("sealed", SealedError), ("rate_limited", UnreachableError), ("denied", PermissionDeniedError)],
 )
 def test_last_good_pair_until_its_end(bench: Bench, failure: str, error: type[VaultCredentialError]) -> None:
-    """A refresh that fails leaves the old pair in use as long as it is valid, and is told once it is not."""
+    """A refresh that fails leaves the old pair in use until a second before its end, for it has a way to go."""
     answer = DENIED if failure == "denied" else replay(bench.exchanges[failure])
     bench.server.on("GET", READ, bench.lease(900, "ASIAFIRST"), answer)
     bench.server.on("GET", LOOK_UP, replay(bench.exchanges["token_lookup_self"]))
     fetcher = bench.fetcher()
     fetcher.fetch()
 
-    for moment in (700, 800, 899.9):
+    for moment in (700, 800, 898.9):
         bench.clock.now = NOW + moment
         assert fetcher.fetch().access_key == "ASIAFIRST"
-    bench.clock.now = NOW + 900
+    bench.clock.now = NOW + 899.1
     with pytest.raises(error):
         fetcher.fetch()
 

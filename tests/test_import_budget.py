@@ -55,6 +55,8 @@ OURS = {
     "vault_credential_process.fastpath",
     "vault_credential_process.lock",
 }
+FOR_WAITERS = {"vault_credential_process.cli.coredump"}
+"""A call that waits holds its environment in memory for a while, so it allows no core."""
 
 Loaded = Callable[..., set[str]]
 
@@ -124,7 +126,7 @@ def test_hit_imports_next_to_nothing(scripts: pathlib.Path, loaded: Loaded, scri
 def test_waiter_imports_next_to_nothing(
     scripts: pathlib.Path, loaded: Loaded, scripted: ScriptedServer, shm: pathlib.Path
 ) -> None:
-    """A call that waited for another one's answer has imported no more than a hit."""
+    """A call that waited for another one's answer has imported next to no more than a hit."""
     command = str(scripts / "vault-credential-process")
     loaded(command, "get")
     (quick,) = (path for path in (shm / fastpath.NAME).glob("quick-*") if path.suffix != ".lock")
@@ -145,5 +147,5 @@ def test_waiter_imports_next_to_nothing(
             holder.kill()
 
     assert forbidden_in(waited) == set()
-    assert {name for name in waited if name.startswith("vault_credential_process")} == OURS
+    assert {name for name in waited if name.startswith("vault_credential_process")} == OURS | FOR_WAITERS
     assert scripted.asked("GET", READ) == 1

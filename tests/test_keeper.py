@@ -321,6 +321,51 @@ def test_hooks_and_counters(live: Bench, caplog: pytest.LogCaptureFixture) -> No
     assert "a hook of on_refresh failed" in caplog.text
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, BaseException])
+def test_hook_that_wants_to_end_the_program_in_the_background(live: Bench, error: type[BaseException]) -> None:
+    """In our thread it ends nothing: the other hooks hear of the fetch, and the pair is replaced in its time."""
+    heard: list[str] = []
+
+    @health.on_refresh
+    def broken(_: Keeper, __: Health) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise error
+
+    @health.on_refresh
+    def note(kept: Keeper, _: Health) -> None:
+        heard.append(threading.current_thread().name)
+
+    live.server.on("GET", READ, *(live.lease(life, f"ASIA{life}") for life in (1, 2, 900)))
+    kept = VaultCredentials(live.fetcher()).keeper
+    wait_for(lambda: len(heard) == 3)
+
+    assert heard[1:] == ["vault-credential-process"] * 2
+    assert kept.frozen().access_key == "ASIA900"
+
+
+@pytest.mark.parametrize(("error", "goes_on"), [(KeyboardInterrupt, True), (SystemExit, True), (BaseException, False)])
+def test_hook_that_is_interrupted_in_the_programs_own_thread(
+    bench: Bench, error: type[BaseException], goes_on: bool
+) -> None:
+    """A Ctrl-C in a hook reaches the program; what was fetched is held, and nobody waits for a lock."""
+    bench.server.on("GET", READ, bench.lease(900, "ASIA0"))
+    kept = keeper_of(bench.fetcher())
+
+    @health.on_refresh
+    def interrupted(_: Keeper, __: Health) -> None:
+        raise error
+
+    with pytest.raises(error) if goes_on else contextlib.nullcontext():
+        kept.frozen()
+    got: list[str] = []
+    other = threading.Thread(target=lambda: got.append(kept.frozen().access_key), daemon=True)
+    other.start()
+    other.join(20)
+
+    assert got == ["ASIA0"]
+    assert (bench.server.asked("GET", READ), kept.health().refreshes) == (1, 1)
+
+
 def test_hook_that_asks_for_the_same_pair_waits_for_nobody(bench: Bench) -> None:
     """A hook may sign with the credentials that it hears of: it gets what the caller gets."""
     bench.server.on("GET", READ, replay(bench.exchanges["sealed"]))

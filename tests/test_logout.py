@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from vault_credential_process.demo.laboratory import Laboratory
-from vault_credential_process.testing.scripted import ScriptedServer, replay, reply
+from vault_credential_process.testing.scripted import ScriptedServer, replay, reply, reset
 
 from .conftest import Run, Tenant, new_tenant
 from .desk import ASKED, PASSWORD, Desk, with_users
@@ -148,6 +148,31 @@ def test_token_that_cannot_be_revoked(
     assert lines[0].startswith(f"the Vault token was not revoked and lives until {until} (")
     assert words in lines[0]
     assert cache_files("entry-*") == []
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["", "forced"])
+def test_answer_that_is_lost(desk: Desk, scripted: ScriptedServer, exchanges: dict[str, Any], forced: bool) -> None:
+    """Where Vault may have ended the token it is forgotten, forced or not, and the line says that there is doubt."""
+    auth = {"client_token": "hvs.ALICE", "lease_duration": 3600, "policies": ["app"]}
+    scripted.on("POST", "auth/userpass/login/alice", reply(200, {"auth": auth}))
+    scripted.on("GET", "auth/token/lookup-self", replay(exchanges["token_lookup_self"]))
+    scripted.on("POST", "auth/token/revoke-self", reset)
+    desk.profile(vault_addr=scripted.address)
+    with desk.login() as typist:
+        typist.answers(ASKED, PASSWORD)
+        until = typist.ends().stdout.partition(" until ")[2].strip()
+    told = (
+        f"vault-credential-process: {scripted.address}: the connection broke during POST auth/token/revoke-self; check "
+        "the network and vault_addr (https:// where the server speaks TLS); Vault may have ended the token all the "
+        f"same, so it is forgotten here, with every IAM user that it asked for; if not, it lives until {until}\n"
+    )
+    if forced:
+        lines = logged_out(desk.command("logout", "--max-retries=0", "--force"))
+        assert f"vault-credential-process: {lines[0]}\n" == told
+    else:
+        assert refusal(desk.command("logout", "--max-retries=0"), 5) == told
+    assert cache_files("entry-*") == []
+    assert logged_out(desk.command("logout")) == [f"nobody is logged in to {scripted.address}"]
 
 
 def test_real_server_is_sealed(desk: Desk) -> None:

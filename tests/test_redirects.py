@@ -13,7 +13,7 @@ from vault_credential_process.expiry import Deadline
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 from vault_credential_process.vault import Vault
 
-from .talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS, TOKEN, log_in_to, read_from, said, settings
+from .talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS, TOKEN, log_in_to, read_from, said, settings, talk
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,10 @@ def test_standby_redirects_to_the_active_node(scripted: ScriptedServer, active: 
     assert len(scripted.requests) == 2
 
 
-def refused(server: ScriptedServer, location: str) -> str:
+def refused(server: ScriptedServer, location: str, location_of_login: str = "") -> str:
     """Return the message about a redirect of a login and of a read, both refused."""
-    answer = reply(307, headers={"Location": location})
-    server.on("POST", LOGIN, answer)
-    server.on("GET", READ, answer)
+    server.on("POST", LOGIN, reply(307, headers={"Location": location_of_login or location}))
+    server.on("GET", READ, reply(307, headers={"Location": location}))
     for ask in (log_in_to, read_from):
         with pytest.raises(UnreachableError) as caught:
             ask(server.address)
@@ -160,10 +159,18 @@ def test_redirect_to_a_node_that_is_gone(scripted: ScriptedServer, active: Scrip
     replies = [reply(307, headers={"Location": f"{server.address}/v1/{READ}"}) for server in (gone, active)]
     scripted.on("GET", READ, *replies)
 
-    read_from(scripted.address)
+    talk(scripted, "sts read")
 
     assert scripted.asked("GET", READ) == 2
     assert active.asked("GET", READ) == 1
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example", "[::1]a.example", "*.example:8200"])
+def test_redirect_to_what_is_no_address(scripted: ScriptedServer, host: str) -> None:
+    """An address that cannot be written is told as such, and the standby is not asked again."""
+    message = refused(scripted, f"https://{host}/v1/{READ}", f"https://{host}/v1/{LOGIN}")
+
+    assert f"redirected to https://{host}, which is not an address; mend the api_addr" in message
 
 
 @pytest.mark.parametrize("location", [f"/v1/{LOGIN}", f"http:///v1/{LOGIN}", "//", "?", ""])

@@ -96,8 +96,21 @@ ANSWERED: dict[Failure, dict[str, Reply]] = {
     },
     Failure.NO_ACTIVE_NODE: {"500": errors(500, "local node not active but active cluster node not found")},
     Failure.ACTIVE_NODE_LOST: {"503": errors(503, "no active Vault instance found")},
-    Failure.UNAVAILABLE: {"502": errors(502, "error forwarding request"), "503": errors(503, "node is not active")},
-    Failure.GATEWAY: {"502": reply(502, PAGE, HTML), "503": reply(503, PAGE, HTML), "no words": reply(503)},
+    Failure.UPSTREAM: {
+        "forwarding": errors(502, "error forwarding request"),
+        "after CreateUser": errors(502, "Error attaching user policy: Throttling: Rate exceeded"),
+    },
+    Failure.UNAVAILABLE: {"503": errors(503, "node is not active")},
+    Failure.GATEWAY: {
+        "502": reply(502, PAGE, HTML),
+        "503": reply(503, PAGE, HTML),
+        "no words": reply(503),
+        "JSON:API": reply(503, {"errors": [{"status": "503", "title": "upstream timed out"}]}),
+        "no errors": errors(503),
+        "no text": reply(503, {"errors": [None]}),
+        "no list": reply(503, {"errors": "upstream timed out"}),
+        "key of its own": reply(503, {"errors": ["upstream timed out"], "message": "no live upstreams"}),
+    },
     Failure.SERVER_ERROR: {
         "500": errors(500, "1 error occurred:\n\t* internal error\n\n"),
         "504": errors(504, "context deadline exceeded"),

@@ -10,12 +10,18 @@ import pathlib
 import socket
 import threading
 import time
+import tracemalloc
 
 import pytest
 
 from vault_credential_process import requester as vault_module
 from vault_credential_process import transport
-from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError
+from vault_credential_process.errors import (
+    ConfigurationError,
+    DeadlineError,
+    UnreachableError,
+    VaultCredentialError,
+)
 from vault_credential_process.testing.scripted import Reply, Request, ScriptedServer, dripping, reply, reset, silence
 
 from .certificates import Authority
@@ -130,6 +136,49 @@ def test_compressed_reply(scripted: ScriptedServer) -> None:
     scripted.on("GET", READ, reply(200, gzip.compress(body), {"Content-Encoding": "gzip"}))
 
     assert read_from(scripted.address).access_key == "ASIAIOSFODNN7EXAMPLE"
+
+
+def packed(times: int) -> bytes:
+    """Return an answer that was compressed so often."""
+    body = STS.partition(b"\r\n\r\n")[2]
+    for _ in range(times):
+        body = gzip.compress(body)
+    return body
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "deflate", "br", "zstd", "identity, gzip"])
+def test_other_compression_is_refused(scripted: ScriptedServer, encoding: str) -> None:
+    """What nobody asked for is unpacked once at most, whatever it would be: some layers of it fill the memory."""
+    scripted.on("GET", READ, reply(200, packed(encoding.count("gzip")), {"Content-Encoding": encoding}))
+
+    with pytest.raises(UnreachableError) as caught:
+        read_from(scripted.address)
+
+    assert f"the reply to GET /v1/{READ} is compressed, and not by gzip" in said(caught.value)
+    assert scripted.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_compressed_reply_takes_no_memory(scripted: ScriptedServer) -> None:
+    """Of a small reply that unpacks to much, no more is unpacked than a reply may have."""
+    bomb = gzip.compress(bytes(32 * transport.MAX_REPLY), 9)
+    assert len(bomb) < transport.MAX_REPLY / 16
+    scripted.on("GET", READ, reply(200, bomb, {"Content-Encoding": "gzip"}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreachableError, match="is longer than 4194304 bytes"):
+            read_from(scripted.address)
+        assert tracemalloc.get_traced_memory()[1] < 4 * transport.MAX_REPLY
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("cut", [1, 9])
+def test_compressed_reply_is_cut(scripted: ScriptedServer, cut: int) -> None:
+    """A compressed reply whose end is missing is none, be it that all of the text came."""
+    scripted.on("GET", READ, reply(200, packed(1)[:-cut], {"Content-Encoding": "gzip"}))
+
+    with pytest.raises(UnreachableError, match="the connection broke"):
+        read_from(scripted.address)
 
 
 def then_reset(answer: bytes) -> Reply:
@@ -272,6 +321,42 @@ def test_proxy_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.
 
     assert [r.path for r in proxy.requests] == [f"{address}/v1/{READ}"]
     assert [r.path for r in scripted.requests] == [f"/v1/{READ}"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "named"),
+    [
+        ("HTTPS_PROXY", "https://vault.invalid", "HTTPS_PROXY"),
+        ("ALL_PROXY", "https://vault.invalid", "HTTPS_PROXY"),
+        ("HTTP_PROXY", "http://vault.invalid", "HTTP_PROXY"),
+        ("HTTPS_PROXY", "http://vault.invalid", "HTTPS_PROXY"),
+    ],
+)
+def test_socks_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str, named: str
+) -> None:
+    """A SOCKS proxy, on whose words nobody puts a limit, is refused where it would be used, without a word to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        monkeypatch.setenv(variable, f"socks5h://ana:proxy-password@127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(ConfigurationError) as caught:
+            read_from(address, VAULT_ALLOW_HTTP="true")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+    assert f"{named} or ALL_PROXY: a SOCKS proxy" in said(caught.value)
+    assert "proxy-password" not in said(caught.value)
+
+
+def test_socks_proxy_that_is_not_used(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy for other hosts, or for http alone, is nobody's concern."""
+    scripted.on("GET", READ, STS)
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1")
+    read_from(scripted.address)
+    monkeypatch.setenv("NO_PROXY", "0.0.0.0")
+    read_from(scripted.address.replace("127.0.0.1", "0.0.0.0"), VAULT_ALLOW_HTTP="true")
+
+    assert scripted.asked("GET", READ) == 2
 
 
 def test_unix_socket(tmp_path: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ class Answer:
 
     ``from_cache`` tells that others have it too: in the cache's first second its age is nothing yet. ``by_agent`` tells
     that an Agent or Proxy passed it on: whether it keeps a login's answer for others as well, nobody can tell.
+    ``asked_at`` is by the clock that was there when the answer was: by ``set_back`` seconds less than it was before.
     """
 
     body: Mapping[str, Any] = dataclasses.field(repr=False)
@@ -31,6 +32,7 @@ class Answer:
     age: float = 0.0
     from_cache: bool = False
     by_agent: bool = False
+    set_back: float = 0.0
 
 
 def login_token(answer: Answer, where: str) -> VaultToken:
@@ -130,7 +132,7 @@ def aws_credentials(
             asked_at=answer.asked_at,
             age=answer.age,
             lease_duration=duration,
-            token_expiry=token.expiry,
+            token_expiry=None if token.expiry is None else token.expiry - answer.set_back,
             fallback=static_interval,
         )
     if end <= answer.asked_at:
@@ -171,7 +173,8 @@ def with_lease_left(answer: Answer, lease: Answer, where: str) -> Answer:
         return answer
     if not left:
         raise had_ended(where)
-    return Answer({**answer.body, "lease_duration": left}, lease.asked_at)
+    body = {**answer.body, "lease_duration": left}
+    return Answer(body, lease.asked_at, set_back=answer.set_back + lease.set_back)
 
 
 def data_of(answer: Answer, where: str) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """Secrets that libraries would log, kept out of their lines: those in the address of a request, and what is signed.
 
 Vault takes the code of a second factor for AWS, what a browser came back with, and Okta's nonce in no other place.
-urllib3 writes each address to its debug log, and programs that log everything keep that.
+urllib3 writes each address to its debug log, and programs that log everything keep that. Where the header of a reply
+does not parse, it warns with the address and with what the server wrote, which may be what it was sent.
 """
 
 from __future__ import annotations
@@ -13,8 +14,15 @@ import threading
 import urllib.parse
 from collections.abc import Iterator, Sequence
 
-_LOGGERS = ("urllib3.connectionpool", "vault_credential_process.requester")
-"""Who logs addresses."""
+_LOGGERS = (
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
+    "urllib3.util.retry",
+    "vault_credential_process.requester",
+)
+"""Who logs addresses, or replies."""
 
 
 class _Blot(logging.Filter):
@@ -31,6 +39,12 @@ class _Blot(logging.Filter):
             blotted = found.sub("***", message)
             if blotted != message:
                 record.msg, record.args = blotted, ()
+            if record.exc_info:
+                # As text alone: programs that report errors look into the frames, where every secret stands.
+                record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+                record.exc_info = None
+            if record.exc_text:
+                record.exc_text = found.sub("***", record.exc_text)
         return True
 
 
@@ -80,4 +94,8 @@ def silenced(logger: str) -> Iterator[None]:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    return secret, urllib.parse.quote(secret, safe=""), urllib.parse.quote(secret), urllib.parse.quote_plus(secret)
+    written = (urllib.parse.quote(secret, safe=""), urllib.parse.quote(secret), urllib.parse.quote_plus(secret))
+    # A header is read as Latin-1, and what is left of one is told as ``repr`` shows it, in quotes of either kind.
+    read = {secret, secret.encode().decode("latin-1")}
+    shown = [form for text in read for form in (repr(text)[1:-1], repr(f"'\"{text}")[4:-1])]
+    return (*read, *written, *shown)

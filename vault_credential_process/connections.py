@@ -19,7 +19,6 @@ import urllib3.connectionpool
 import urllib3.util.connection
 
 from vault_credential_process import failures
-from vault_credential_process.parsers import is_loopback
 
 CONNECT_LIMIT = 10.0
 """Seconds that one attempt to connect may take: name server, all addresses of the host, and handshake."""
@@ -138,12 +137,17 @@ def _addresses(host: str, port: int, limit: float) -> list[Any]:
         except Exception as error:
             failed.append(error)
 
-    if is_loopback(host) or _is_literal(host):
+    if _is_literal(host):
         ask()
     else:
         thread = threading.Thread(target=ask, name="name-server", daemon=True)
-        thread.start()
-        thread.join(limit)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The interpreter ends (3.12 and later), or the system has no thread left: better no limit than no answer.
+            ask()
+        else:
+            thread.join(limit)
     if failed:
         raise failed[0]
     if not found:

@@ -17,10 +17,12 @@ class VaultCredentialError(Exception):
     """Root of every error this package raises on purpose.
 
     ``exit_code`` is what the command ends with; 70 (``EX_SOFTWARE``) would mean a bug. Whatever stands in the message,
-    it is one printable line: a name of a file may hold what moves the cursor of a terminal.
+    it is one printable line: a name of a file may hold what moves the cursor of a terminal. ``undone`` is whether it is
+    certain that Vault did nothing of what it was asked for.
     """
 
     exit_code = 70
+    undone = False
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message, limit=LONGEST))

@@ -25,7 +25,7 @@ from vault_credential_process.lock import FileLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 FORMAT = "vcp2"
 """Part of every name and every key: versions that write another format never read this one."""
@@ -433,8 +433,10 @@ def _existing(environ: Mapping[str, str]) -> str | None:
     return path if is_ours else None
 
 
-def serve(place: Ticket) -> int | None:
+def serve(place: Ticket, before_waiting: Callable[[], None] | None = None) -> int | None:
     """Answer a call from the quick file, at once or after waiting for the call that is fetching.
+
+    A call that is about to wait calls ``before_waiting``.
 
     Return the exit code; ``None`` when the call must find its answer itself. It then holds the lock of the quick
     key, unless nothing is shared with its configuration.
@@ -461,6 +463,8 @@ def serve(place: Ticket) -> int | None:
             served = _hand_out(place, meanwhile=True)
             if served is not None:
                 return served
+            if before_waiting is not None:
+                before_waiting()
             acquired = place.lock.acquire(_LONGEST_WAIT, settled)
     except OSError:
         return None

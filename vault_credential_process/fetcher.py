@@ -149,7 +149,8 @@ class Fetcher:
         With ``force`` it is forgotten where it cannot be revoked, too; with ``roles`` the credentials of every role
         are that the token asked for. ``seconds`` is a deadline of its own.
 
-        :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then.
+        :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then, but for the token
+            and its IAM users where Vault may have ended them and the answer was lost.
         """
         try:
             deadline = Deadline(seconds or self.config.vault_aws_timeout)

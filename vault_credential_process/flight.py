@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE = 30.0
 """Seconds that a failed refresh is not tried again while the held pair is valid."""
 
+ARRIVAL = 1.0
+"""Seconds that a pair must have left to be handed out, for it has a way to go; a twentieth of a life under 20 s."""
+
 PATIENCE = 10.0
 """Seconds that a refresh may take while a valid pair is held: nobody should wait long for what can be had later."""
 
@@ -85,7 +88,7 @@ class Flight:
     def may_hand_out(self, entry: Entry) -> bool:
         """Tell whether the kept pair may be handed out without asking: by the rule, or in the pause after a failure."""
         left = entry.credentials.seconds_left(self.clock())
-        if not entry.proven or left <= 0:
+        if not entry.proven or not self._arrives(entry.credentials):
             return False
         return left >= refresh_margin(entry.credentials.life) + self.early or self.clock() < self.pause_end(entry)
 
@@ -100,7 +103,10 @@ class Flight:
         if entry is None:
             return None
         pair = entry.credentials if entry.proven else entry.previous
-        return pair if pair is not None and pair.seconds_left(self.clock()) > 0 else None
+        return pair if pair is not None and self._arrives(pair) else None
+
+    def _arrives(self, pair: AWSCredentials) -> bool:
+        return pair.seconds_left(self.clock()) > min(ARRIVAL, pair.life / 20)
 
     def kept(self, entry: Entry) -> Fetched:
         """Return the kept pair, which may be handed out."""
@@ -109,7 +115,7 @@ class Flight:
     def fetched(self, credentials: AWSCredentials, *, pause_until: float = 0.0, failure: str | None = None) -> Fetched:
         """Return credentials with their place and how long they serve: by the rule, or as long as nobody is to ask."""
         rule = credentials.expiry - refresh_margin(credentials.life)
-        good_until = rule if rule > self.clock() else min(pause_until, credentials.expiry)
+        good_until = rule if rule > self.clock() else min(pause_until, credentials.expiry - ARRIVAL)
         return Fetched(credentials, self.key, good_until, failure)
 
     def refresh(self, entry: Entry | None, failure: VaultCredentialError | None) -> Fetched:
@@ -327,7 +333,8 @@ class Flight:
         """Revoke the kept token and return what came of it.
 
         IAM users that end with it are forgotten before: a call that is killed on the way must leave no dead keys. Where
-        the token cannot be revoked they are kept again.
+        the token was not revoked they are kept again, but not where nobody can tell. With ``force`` a failure is no
+        more than told.
         """
         doomed: dict[str, Entry] = {}
         if kept is not None and not kept.token.external:
@@ -336,9 +343,14 @@ class Flight:
         for key in doomed:
             self.cache.delete(key)
         try:
-            return self._revoked(kept, force=force)
-        except VaultCredentialError:
-            for key, entry in doomed.items():
+            with self.open() as vault:
+                return self.tokens.revoke(vault)
+        except VaultCredentialError as error:
+            held = self.tokens.kept()
+            is_alive = kept is not None and held is not None and held.token.value == kept.token.value
+            if force and kept is not None:
+                return f"the Vault token was not revoked and {lives(kept.token)} ({error})" if is_alive else str(error)
+            for key, entry in doomed.items() if is_alive else ():
                 if self.cache.get(key) is None:
                     self.cache.set(key, entry.dump(origin_of(self.clock)))
             raise
@@ -350,13 +362,3 @@ class Flight:
         now, origin = self.clock(), origin_of(self.clock)
         found = {key: Entry.load(self.cache.get(key), now, origin) for key in keys}
         return {key: entry for key, entry in found.items() if entry is not None and entry.token_hash == wanted}
-
-    def _revoked(self, kept: TokenEntry | None, *, force: bool) -> str:
-        """Revoke the kept token and return what came of it; with ``force`` a failure is no more than told."""
-        try:
-            with self.open() as vault:
-                return self.tokens.revoke(vault)
-        except VaultCredentialError as error:
-            if not force or kept is None:
-                raise
-            return f"the Vault token was not revoked and {lives(kept.token)} ({error})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -49,9 +50,16 @@ def on_refresh(hook: Hook) -> Hook:
 
 
 def tell_hooks(keeper: Keeper, health: Health) -> None:
-    """Let every hook hear of a fetch; what goes wrong in one is logged."""
+    """Let every hook hear of a fetch; what goes wrong in one is logged.
+
+    A Ctrl-C, or an end of the program that a hook wants, goes on in the program's own thread; in any other it ends
+    nothing.
+    """
     for hook in _hooks:
         try:
             hook(keeper, health)
-        except BaseException:  # whatever it is, it is not the credentials' trouble
+        except BaseException as error:  # whatever it is, it is not the credentials' trouble
+            in_main = threading.current_thread() is threading.main_thread()
+            if in_main and isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             logger.exception("a hook of on_refresh failed")

@@ -363,7 +363,8 @@ class Keeper:
         if before is not None and self._left(before) <= 0:
             self._lease_ends += 1
         frozen = ReadOnlyCredentials(pair.access_key, pair.secret_key, pair.session_token, pair.account_id)
-        self._held = self._dated(frozen, pair, moment + pair.expiry - now)
+        # No pair has more left than it lives, whatever the clock was set to on the way.
+        self._held = self._dated(frozen, pair, moment + min(pair.expiry - now, pair.life))
         # Each read makes an IAM user: those that live for seconds are not read on stock, only for who asks.
         is_costly = pair.credential_type == "iam_user" and pair.life < PAUSE
         self._due = max(self._held.calm_until, moment + (PAUSE if is_costly else PAUSE_AFTER_THE_END[0]))

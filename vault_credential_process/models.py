@@ -232,3 +232,9 @@ def origin_of(clock: Clock) -> float | None:
     """Return the origin of a clock; ``None`` where it does not tell."""
     origin = getattr(clock, "origin", None)
     return None if origin is None else float(origin())
+
+
+def set_back(clock: Clock, before: float | None) -> float:
+    """Return the seconds by which a clock was set back since its origin was ``before``; 0 where it does not tell."""
+    now = origin_of(clock)
+    return 0.0 if before is None or now is None else max(before - now, 0.0)

@@ -6,6 +6,7 @@ on the wire of :mod:`~vault_credential_process.transport`.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import email.utils
 import itertools
@@ -22,9 +23,9 @@ import requests
 from vault_credential_process import failures, retries, transport
 from vault_credential_process.answers import Answer
 from vault_credential_process.config import Config
-from vault_credential_process.errors import UnreachableError, one_line
+from vault_credential_process.errors import DeadlineError, UnreachableError, VaultCredentialError, one_line
 from vault_credential_process.expiry import HUNDRED_YEARS, Deadline
-from vault_credential_process.models import Clock
+from vault_credential_process.models import Clock, origin_of, set_back
 from vault_credential_process.refusals import Refusal, RefusedError
 from vault_credential_process.retries import Failure
 
@@ -34,6 +35,12 @@ RETRY_WAIT = 1.0
 """Seconds before the first new try, half as much again at random, twice that before the second: as Go's client."""
 
 _REDIRECTS = (301, 302, 307, 308)
+
+_KEYS = {
+    *("errors", "data", "warnings", "request_id", "auth", "wrap_info"),
+    *("lease_id", "lease_duration", "renewable", "mount_type"),
+}
+"""What stands in a refusal of Vault's (``RespondErrorAndData`` in ``sdk/logical/response_util.go``) or any answer."""
 
 
 class Requester:
@@ -67,20 +74,49 @@ class Requester:
     ) -> Answer:
         """Send a request until it succeeds, may not be sent again, or the tries or the time run out.
 
+        An error tells in ``undone`` whether it is certain, after all tries, that nothing was done.
+
         :raises RefusedError: when Vault answers with anything but success.
         :raises UnreachableError: when no usable answer comes.
         """
+        seen: list[Failure] = []
+        try:
+            return self._tried(
+                seen, method, path, token=token, namespace=namespace, json=json, params=params,
+                repeatable=repeatable, secrets=secrets,
+            )  # fmt: skip
+        except VaultCredentialError as error:
+            error.undone = all(failure.value.undone for failure in seen)
+            raise
+
+    def _tried(
+        self,
+        seen: list[Failure],
+        method: str,
+        path: str,
+        *,
+        token: str | None,
+        namespace: str | None,
+        json: Mapping[str, Any] | None,
+        params: Mapping[str, str] | None,
+        repeatable: bool,
+        secrets: Sequence[str],
+    ) -> Answer:
+        """Return the answer of the first try that succeeds; add to ``seen`` what became of the others."""
         what = f"{method.upper()} {path}"
         for attempt in itertools.count(1):
-            asked_at = self._clock()
+            origin, asked_at = origin_of(self._clock), self._clock()
             try:
                 response = self._send(
                     method, path, token=token, namespace=namespace, json=json, params=params, secrets=secrets
                 )
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
-                return self._answer(response, path, asked_at, secrets)
+                # By the clock as it is now: where it was set back meanwhile, every end would be stated too late.
+                back = set_back(self._clock, origin)
+                return dataclasses.replace(self._answer(response, path, asked_at - back, secrets), set_back=back)
             except (requests.RequestException, UnreachableError) as error:
                 failure = retries.failure_of(error)
+                seen.append(failure)
                 logger.debug("%s: try %d: %s", what, attempt, failure.name.lower().replace("_", " "))
                 told = error.refusal.wait if isinstance(error, RefusedError) and failure.value.told else 0.0
                 wait = retries.wait(attempt, RETRY_WAIT, told)
@@ -88,6 +124,11 @@ class Requester:
                     if isinstance(error, UnreachableError):
                         raise
                     raise failures.explain(error, self.config, what) from None
+            except DeadlineError as error:
+                # Where the deadline cut a request short it is raised in the handling of that.
+                if isinstance(error.__context__, requests.RequestException):
+                    seen.append(retries.failure_of(error.__context__))
+                raise
             self.deadline.sleep(wait, what)
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -126,9 +167,15 @@ class Requester:
             try:
                 response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
             except requests.RequestException as error:
-                if hop == 1 or retries.failure_of(error) not in (Failure.NOT_CONNECTED, Failure.PROXY):
+                failure = retries.failure_of(error)
+                if hop == 1 or failure not in (Failure.NOT_CONNECTED, Failure.PROXY, Failure.UNSENDABLE):
                     raise
                 named = one_line(base, secrets=secrets, limit=80)
+                if failure is Failure.UNSENDABLE:
+                    raise UnreachableError(
+                        f"{self.config.vault_addr}: redirected to {named}, which is not an address; mend the api_addr "
+                        "of the active node"
+                    ) from None
                 explained = UnreachableError(
                     f"{self.config.vault_addr}: a standby that names {named} as the active node, which cannot be "
                     "reached; check the cluster, and that node's api_addr"
@@ -171,14 +218,23 @@ class Requester:
 def _refusal(
     response: requests.Response, config: Config, path: str, asked_at: float, secrets: Sequence[str]
 ) -> Refusal:
-    errors: tuple[str, ...] | None = None
-    body = _json(response)
-    if b"HTTP request to an HTTPS server" in response.content:
+    errors = _errors(response)
+    if errors is None and b"HTTP request to an HTTPS server" in response.content:
         errors = ("HTTP request to an HTTPS server",)
-    if isinstance(body, Mapping) and isinstance(body.get("errors"), list):
-        errors = tuple(str(text) for text in body["errors"])
     wait = _retry_after(response, asked_at)
     return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets), wait)
+
+
+def _errors(response: requests.Response) -> tuple[str, ...] | None:
+    """Return the texts of a refusal, ``None`` where it is not Vault's: gateways write ``errors`` too (JSON:API)."""
+    body = _json(response)
+    if not isinstance(body, Mapping) or not body.keys() <= _KEYS:
+        return None
+    errors = body.get("errors")
+    if not isinstance(errors, list) or not all(isinstance(text, str) for text in errors):
+        return None
+    # Vault lists none where there is nothing to be found; whatever else goes wrong, it says what.
+    return tuple(errors) if errors or response.status_code < 500 else None
 
 
 def _json(response: requests.Response) -> Any:

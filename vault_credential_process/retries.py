@@ -59,7 +59,7 @@ class Failure(enum.Enum):
     TIME_OUT = Row("no answer within `vault_client_timeout`", undone=False, harmless=True, harmful=False)
     CUT_SHORT = Row("a reply that is cut short, or cannot be unpacked", undone=False, harmless=True, harmful=False)
     NOT_VAULT = Row(
-        "a reply that is not Vault's: no JSON, over 4 MiB, a redirect that is not followed",
+        "a reply that is not Vault's: no JSON, over 4 MiB, compressed but not by gzip, a redirect that is not followed",
         undone=False, harmless=False, harmful=False,
     )  # fmt: skip
     NODE_AWAY = Row(
@@ -78,7 +78,10 @@ class Failure(enum.Enum):
     ACTIVE_NODE_LOST = Row(
         "503 of a standby: no active Vault instance found", undone=False, harmless=True, harmful=False, told=True
     )
-    UNAVAILABLE = Row("502 or 503 in Vault's own JSON", undone=True, harmless=True, harmful=True, told=True)
+    # An engine says so in the middle of its work, where AWS throttles what follows upon ``CreateUser``: the user is
+    # there until Vault undoes it (``ErrUpstreamRateLimited``).
+    UPSTREAM = Row("502 in Vault's own JSON", undone=False, harmless=True, harmful=False, told=True)
+    UNAVAILABLE = Row("503 in Vault's own JSON", undone=True, harmless=True, harmful=True, told=True)
     GATEWAY = Row("502 or 503 in a gateway's words", undone=False, harmless=True, harmful=False, told=True)
     SERVER_ERROR = Row("500, 504 and every other 5xx, whoever says so", undone=False, harmless=True, harmful=False)
     REFUSED = Row("every other status: 4xx, and 3xx that no Vault sends", undone=False, harmless=False, harmful=False)
@@ -127,7 +130,9 @@ def _of_refusal(refusal: Refusal) -> Failure:
     if status in (502, 503):
         if "no active vault instance found" in text:
             return Failure.ACTIVE_NODE_LOST
-        return Failure.GATEWAY if refusal.errors is None else Failure.UNAVAILABLE
+        if refusal.errors is None:
+            return Failure.GATEWAY
+        return Failure.UPSTREAM if status == 502 else Failure.UNAVAILABLE
     return Failure.SERVER_ERROR if status >= 500 else Failure.REFUSED
 
 

@@ -11,7 +11,7 @@ from vault_credential_process.auth import AuthMethod
 from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, TokenEntry, credentials_key, token_key
 from vault_credential_process.config import Config
-from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError
+from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError, failure_of
 from vault_credential_process.expiry import format_timestamp, refresh_margin
 from vault_credential_process.models import Clock, VaultToken, origin_of
 from vault_credential_process.refusals import RefusedError
@@ -268,7 +268,8 @@ class Tokens:
     def revoke(self, vault: Vault) -> str:
         """End the kept token, if it is ours and can be ended; return what came of it.
 
-        :raises VaultCredentialError: when it cannot be ended.
+        :raises VaultCredentialError: when it cannot be ended, or nobody can tell whether it was: then it is forgotten,
+            and every IAM user that ends with it.
         """
         kept = self.kept()
         if kept is None or kept.token.external:
@@ -280,11 +281,31 @@ class Tokens:
                 vault.revoke_token(kept.token)
                 done = "revoked the Vault token, and with it every IAM user that it asked for"
             except PermissionDeniedError:
-                if kept.token.seconds_left(self.clock()) > 0 and not self.is_dead(vault, kept.token):
+                if kept.token.seconds_left(self.clock()) > 0 and self._lives_on(vault, kept.token):
                     raise
                 done = "the Vault token had ended already, and every IAM user with it"
+            except VaultCredentialError as error:
+                if error.undone:
+                    raise
+                raise self._in_doubt(kept.token, error) from None
         self._bury(kept.token)
         return done
+
+    def _lives_on(self, vault: Vault, token: VaultToken) -> bool:
+        """Tell whether a token that may not revoke itself is alive: an earlier try may have ended it."""
+        try:
+            return not self.is_dead(vault, token)
+        except VaultCredentialError as error:
+            raise self._in_doubt(token, error) from None
+
+    def _in_doubt(self, token: VaultToken, error: VaultCredentialError) -> VaultCredentialError:
+        """Forget a token that Vault may have ended, for the answer was lost; return what is to be said of it."""
+        self._bury(token)
+        return failure_of(
+            error.exit_code,
+            f"{error}; Vault may have ended the token all the same, so it is forgotten here, with every IAM user that "
+            f"it asked for; if not, it {lives(token)}",
+        )
 
 
 def lives(token: VaultToken) -> str:

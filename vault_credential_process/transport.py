@@ -8,6 +8,7 @@ hashicorp/vault (``ReadEnvironment``) and https://developer.hashicorp.com/vault/
 from __future__ import annotations
 
 import urllib.parse
+import zlib
 from typing import Any
 
 import requests
@@ -18,7 +19,7 @@ import urllib3
 
 from vault_credential_process import connections
 from vault_credential_process.config import Config
-from vault_credential_process.errors import UnreachableError
+from vault_credential_process.errors import ConfigurationError, UnreachableError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.parsers import is_loopback
 from vault_credential_process.tls import tls_context
@@ -39,9 +40,11 @@ def open_session(config: Config, deadline: Deadline | None) -> requests.Session:
 
     Every request of it ends before ``deadline``, and in any case within ``vault_client_timeout`` seconds.
 
-    :raises ConfigurationError: when a TLS file is missing or is not what it should be.
+    :raises ConfigurationError: when a TLS file is missing or is not what it should be, or the proxy is one of SOCKS.
     """
     session = _Session()
+    # Before 2.6, urllib3 unpacks each piece of a reply whole, however often it was packed.
+    session.headers["Accept-Encoding"] = "identity"
     session.trust_env = False
     session.proxies = _proxies(config)
     adapter = _Adapter(config, deadline)
@@ -59,7 +62,16 @@ def _proxies(config: Config) -> dict[str, str]:
         return {"http": config.vault_proxy_addr, "https": config.vault_proxy_addr}
     if is_loopback(urllib.parse.urlsplit(config.vault_addr).hostname or ""):
         return {}
-    return dict(requests.utils.get_environ_proxies(config.vault_addr))
+    proxies = dict(requests.utils.get_environ_proxies(config.vault_addr))
+    scheme, _, rest = config.vault_addr.partition("://")
+    for used in (scheme, "https"):  # a redirect may lead to TLS
+        proxy = requests.utils.select_proxy(f"{used}://{rest}", proxies) or ""
+        if proxy.lower().startswith("socks"):
+            raise ConfigurationError(
+                f"{used.upper()}_PROXY or ALL_PROXY: a SOCKS proxy, which has no time limits; write http://host:3128, "
+                "or name the server in NO_PROXY"
+            )
+    return proxies
 
 
 class _Session(requests.Session):
@@ -93,8 +105,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **keywords)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = connections.POOLS
+        manager.pool_classes_by_scheme = connections.POOLS
         return manager
 
     def build_connection_pool_key_attributes(
@@ -160,21 +171,47 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _read(response: requests.Response, what: str) -> bytes:
-    """Return the body of a reply, decompressed, and close the connection."""
+    """Return the body of a reply, unpacked, and close the connection."""
     body = bytearray()
     try:
-        for chunk in response.raw.stream(_CHUNK, decode_content=True):
+        for chunk in response.raw.stream(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > MAX_REPLY:
-                raise UnreachableError(
-                    f"{base_of(response.url)}: the reply to {what} is longer than {MAX_REPLY} bytes: "
-                    "that is not Vault; check vault_addr"
-                )
+                raise _too_long(response, what)
+        return _unpacked(bytes(body), response, what)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise requests.ConnectionError(error, request=response.request) from None
     finally:
         response.raw.close()
-    return bytes(body)
+
+
+def _unpacked(body: bytes, response: requests.Response, what: str) -> bytes:
+    """Return a body that a proxy may have compressed, although nobody asked it to; no more of it than may be."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity") or not body:
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise UnreachableError(
+            f"{base_of(response.url)}: the reply to {what} is compressed, and not by gzip: a proxy or another server "
+            "answered; check vault_addr"
+        )
+    unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        unpacked = unpacking.decompress(body, MAX_REPLY + 1)
+    except zlib.error as error:
+        raise urllib3.exceptions.DecodeError(str(error)) from None
+    if len(unpacked) > MAX_REPLY:
+        raise _too_long(response, what)
+    if not unpacking.eof:
+        raise urllib3.exceptions.DecodeError("the compressed reply is cut short")
+    return unpacked
+
+
+def _too_long(response: requests.Response, what: str) -> UnreachableError:
+    return UnreachableError(
+        f"{base_of(response.url)}: the reply to {what} is longer than {MAX_REPLY} bytes: "
+        "that is not Vault; check vault_addr"
+    )
 
 
 def base_of(url: str | None) -> str:

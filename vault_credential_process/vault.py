@@ -328,7 +328,9 @@ class Vault:
                     f"{error.refusal.where}: permission denied: the token may not revoke itself, so nothing was "
                     'forgotten; add: path "auth/token/revoke-self" { capabilities = ["update"] }'
                 ) from None
-            raise refusals.general(error.refusal) or error from None
+            raised = refusals.general(error.refusal) or error
+            raised.undone = error.undone
+            raise raised from None
 
     def revoke_lease(self, token: VaultToken, lease_id: str) -> None:
         """End a lease. Few policies allow it (``default`` does not)."""

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import pathlib
+import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
@@ -22,10 +25,11 @@ from vault_credential_process.cache.place import PASSING
 from vault_credential_process.cache.runtime import STALE, Runtime
 from vault_credential_process.expiry import parse_timestamp
 from vault_credential_process.fetcher import Fetcher
+from vault_credential_process.keeper import Keeper
 from vault_credential_process.models import AWSCredentials, VaultToken
-from vault_credential_process.testing.scripted import ScriptedServer
+from vault_credential_process.testing.scripted import Request, ScriptedServer, replay
 
-from ..bench import NOW, Bench, Clock
+from ..bench import NOW, READ, Bench, Clock
 from .aftermath import LOGIN
 from .conftest import Run, Stage, files
 
@@ -160,6 +164,103 @@ def test_token_that_nears_its_end_unseen(scripted: ScriptedServer, exchanges: di
     fetcher.fetch()
 
     assert scripted.asked("POST", LOGIN) == 2
+
+
+def stepping(clock: Clock, step: float, content: bytes) -> Callable[[socket.socket, Request], None]:
+    """Answer once the clock was set."""
+
+    def answer(connection: socket.socket, _: Request) -> None:
+        clock.now += step
+        connection.sendall(content)
+
+    return answer
+
+
+@pytest.mark.parametrize(("step", "seconds"), [(-86400, 900), (-0.5, 900), (0, 900), (300, 600)])
+def test_set_while_an_answer_is_under_way(
+    scripted: ScriptedServer, exchanges: dict[str, Any], step: float, seconds: float
+) -> None:
+    """The end is by the clock that is there with the answer, now and from the cache; set forward, it comes early."""
+    clock = Steady()
+    bench = Bench(scripted, exchanges, clock)
+    bench.on_login(lease_duration=36_000)
+    scripted.on("GET", READ, stepping(clock, step, bench.lease(LIFE)))
+    fetcher = kept_at(bench, clock)
+    first = fetcher.fetch()
+    left = first.seconds_left(clock.now)
+    clock.passes(100)
+    again = fetcher.fetch()
+
+    assert (left, first.life) == (seconds, LIFE)
+    assert (again, scripted.asked("GET", READ)) == (first, 1)
+
+
+@pytest.mark.parametrize("while_asking", [LOGIN, READ])
+def test_end_of_a_token_moves_with_the_clock(
+    scripted: ScriptedServer, exchanges: dict[str, Any], while_asking: str
+) -> None:
+    """An IAM user of a month whose token lives for 900 s has those, whenever the clock is set back."""
+    clock = Steady()
+    bench = Bench(scripted, exchanges, clock)
+    login = copy.deepcopy(exchanges["approle_login"])
+    login["response"]["body"]["auth"]["lease_duration"] = LIFE
+    answers = {LOGIN: replay(login), READ: bench.lease(30 * 86400, "AKIAIOSFODNN7EXAMPLE", "creds_iam_user")}
+    for method, path in (("POST", LOGIN), ("GET", READ)):
+        step = -3600 if path == while_asking else 0
+        scripted.on(method, path, stepping(clock, step, answers[path]))
+    config = bench.fetcher(vault_aws_probe="off").config
+
+    assert Fetcher(config, cache=Memory(), clock=clock).fetch().seconds_left(clock.now) == LIFE
+
+
+def test_no_pair_is_held_for_longer_than_it_lives(scripted: ScriptedServer, exchanges: dict[str, Any]) -> None:
+    """A clock that does not tell that it was set back is believed no more life than the answer gave."""
+    bench = Bench(scripted, exchanges, Clock())
+    bench.on_login(lease_duration=36_000)
+    scripted.on("GET", READ, stepping(bench.clock, -3600, bench.lease(LIFE)))
+    keeper = Keeper(bench.fetcher(vault_aws_background="false"))
+    keeper.frozen()
+    left = keeper.seconds_left()
+
+    assert keeper.held().seconds_left(bench.clock.now) == LIFE + 3600, "by its own clock it lives on"
+    assert left is not None
+    assert LIFE - 60 < left <= LIFE
+
+
+PAIR = AWSCredentials("AKIA", "s", None, issued=NOW, expiry=NOW + LIFE, credential_type="iam_user")
+
+
+def test_all_times_of_an_entry_move_with_the_clock() -> None:
+    """The pair that is served while a new one is not known, and the time of a failure, are by the same clock."""
+    old = dataclasses.replace(PAIR, access_key="AKIAOLD", issued=NOW - 100, expiry=NOW + 60)
+    clock = Steady()
+    kept = Entry(PAIR, proven=False, previous=old, failure="sealed", failed_at=NOW).dump(clock.origin())
+    clock.now -= 3600
+    entry = Entry.load(kept, clock.now, clock.origin())
+
+    assert entry is not None
+    assert entry.previous is not None
+    assert entry.credentials.seconds_left(clock.now) == LIFE
+    assert (entry.previous.seconds_left(clock.now), entry.previous.life) == (60, 160)
+    assert entry.failed_at == clock.now
+
+
+@pytest.mark.parametrize("step", [-0.95, -0.0011, 0.0], ids=["a second", "a millisecond", "none"])
+def test_small_steps_do_not_add_up(step: float) -> None:
+    """An entry that is written anew between many steps ends when it ends; without a step it stays what it is."""
+    clock = Steady(since_start=1e6 / 3)
+    pair, life = Entry(PAIR), TokenEntry(VaultToken("hvs.x", expiry=NOW + LIFE), LIFE)
+    for _ in range(1000):
+        kept, held = pair.dump(clock.origin()), life.dump(clock.origin())
+        clock.passes(1 / 7, shown=1 / 7 + step)
+        loaded, other = Entry.load(kept, clock.now, clock.origin()), TokenEntry.load(held, clock.now, clock.origin())
+        assert loaded is not None
+        assert other is not None
+        pair, life = loaded, other
+    assert other.token.expiry is not None
+    moved = [pair.credentials.expiry - PAIR.expiry, other.token.expiry - PAIR.expiry]
+
+    assert moved == ([pytest.approx(1000 * step, abs=0.01)] * 2 if step else [0, 0])
 
 
 STEPS = st.lists(st.tuples(st.floats(0, 5000), st.floats(-1e8, 1e8)), min_size=1, max_size=5)

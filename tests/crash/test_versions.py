@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from vault_credential_process.cache.entry import FORMAT, OLDEST, Keepsake
-from vault_credential_process.cache.runtime import FOREIGN, STALE, Runtime
+from vault_credential_process.cache.entry import FOREIGN, FORMAT, OLDEST, Keepsake
+from vault_credential_process.cache.runtime import STALE, Runtime
 
 from ..conftest import NAME, ROOT
 from ..test_command import document

@@ -33,6 +33,7 @@ MISSING = {
         "lock.py": {"flock", "LOCK_EX", "LOCK_NB", "LOCK_UN"},
         "forks.py": {"register_at_fork"},
         "fastpath.py": {"getuid", "major", "minor", "clock_gettime"},
+        "commands.py": {"killpg", "set_blocking", "SIGKILL"},
         "cli/coredump.py": {"setrlimit", "getrlimit", "RLIMIT_CORE"},
         "cli/terminal.py": {"O_NOCTTY", "error", "tcgetattr", "tcsetattr", "ECHO", "TCSAFLUSH"}
         | {"SIGTSTP", "SIGHUP", "SIGQUIT"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -66,9 +65,12 @@ class CacheBackend(abc.ABC):
         return len(before.difference(self.keys()))
 
     def spares(self, key: str) -> bool:
-        """Tell whether a key stays where everything is to be forgotten that can be had again."""
+        """Tell whether a key stays where everything is to be forgotten that can be had again.
+
+        Whether it has ended does not matter: the clock that says so may be wrong.
+        """
         content = self.get(key)
-        kept = Keepsake.load(content, time.time())
+        kept = Keepsake.load(content)
         return of_another_version(content) == "keepsake" if kept is None else kept.irreplaceable
 
     @abc.abstractmethod

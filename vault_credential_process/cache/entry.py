@@ -16,11 +16,20 @@ from vault_credential_process.models import AWSCredentials, CredentialType, Iden
 CLOCK_SLACK = 60.0
 """Seconds that an entry may come from the future before the clock that wrote it counts as wrong."""
 
-STEP = 1.0
-"""Seconds that a clock may seem to have been set back because its two readings are not of the same moment."""
+STEP = 0.001
+"""Seconds that a clock may seem to have been set back because its two readings are not of the same moment.
+
+What counts as no step adds up where an entry is written again and again, so it is as little as can be told apart.
+"""
 
 OLDEST = "vcp1"
 """The format of keepsakes, which every later version reads: what they hold cannot be had again."""
+
+FOREIGN = 33 * 86400
+"""Seconds after which what another version of this package keeps is swept away: longer than Vault's longest lease.
+
+What cannot be had again stays as long past its end: a clock that is ahead for a moment must not cost it.
+"""
 
 _T = TypeVar("_T")
 
@@ -117,10 +126,14 @@ class Keepsake:
         return _dump("keepsake", dataclasses.asdict(self), OLDEST)
 
     @classmethod
-    def load(cls, content: bytes | None, now: float) -> Keepsake | None:
-        """Return a kept entry; ``None`` where it is garbage, of another version, or has ended."""
+    def load(cls, content: bytes | None, now: float | None = None) -> Keepsake | None:
+        """Return a kept entry; ``None`` where it is garbage, of another version, or has ended by ``now``, if given."""
         entry, _ = _load("keepsake", cls, content, None, OLDEST)
-        return entry if entry is not None and (entry.expiry is None or entry.expiry > now) else None
+        return None if entry is None or (now is not None and entry.seconds_left(now) <= 0) else entry
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until it ends; infinite where it does not."""
+        return float("inf") if self.expiry is None else self.expiry - now
 
 
 def _is_sound(pair: AWSCredentials, now: float) -> bool:
@@ -138,8 +151,9 @@ def ended(content: bytes | None, now: float, origin: float | None = None) -> boo
     entry, kept = Entry.load(content, now, origin), TokenEntry.load(content, now, origin)
     if entry is not None:
         return entry.credentials.expiry <= now
-    if Keepsake.load(content, now) is not None:
-        return False
+    keepsake = Keepsake.load(content)
+    if keepsake is not None:
+        return keepsake.seconds_left(now) <= (-FOREIGN if keepsake.irreplaceable else 0)
     return kept is None or (kept.token.expiry is not None and kept.token.expiry <= now)
 
 

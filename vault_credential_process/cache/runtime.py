@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vault_credential_process import fastpath
 from vault_credential_process.cache.base import CacheBackend, CacheUnavailable
-from vault_credential_process.cache.entry import CLOCK_SLACK, ended, of_another_version
+from vault_credential_process.cache.entry import CLOCK_SLACK, FOREIGN, ended, of_another_version
 from vault_credential_process.cache.place import PASSING, HostPlace, is_half_done
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ logger = logging.getLogger(__name__)
 
 STALE = 2 * 86400
 """Seconds after which an answer that nobody wrote any more is swept away; a call that asks again writes it anew."""
-
-FOREIGN = 33 * 86400
-"""The same for what another version of this package keeps, which cannot be read: longer than Vault's longest lease."""
 
 _OTHERS = ("key", "failed-", "note-")
 """How the names begin of what is no answer: the random key, the marks of the keyring backend, word for who waits."""

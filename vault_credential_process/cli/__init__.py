@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from vault_credential_process import fastpath
 
             place = fastpath.ticket(arguments[1:], os.environ)
-            code = None if place is None else fastpath.serve(place)
+            code = None if place is None else fastpath.serve(place, _forbid_cores)
             if code is not None:
                 return code
         return _run(arguments, place)
@@ -66,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if place is not None:
             place.lock.release()
+
+
+def _forbid_cores() -> None:
+    from vault_credential_process.cli import coredump
+
+    coredump.forbid()
 
 
 def _run(arguments: list[str], place: Ticket | None) -> int:

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.revoke:
             raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
         forgotten = backend.clear(everything=arguments.all)
-        lines = [f"forgot {_entries(forgotten)} of the {backend.name} cache", *_spared(backend, time.time())]
+        lines = [f"forgot {_entries(forgotten)} of the {backend.name} cache", *_spared(backend)]
         sys.stdout.write("\n".join(lines) + "\n")
         return 0
     if arguments.all:
@@ -61,10 +61,10 @@ def _entries(number: int) -> str:
     return "1 entry" if number == 1 else f"{number} entries"
 
 
-def _spared(backend: CacheBackend, now: float) -> list[str]:
+def _spared(backend: CacheBackend) -> list[str]:
     """Return the line, if any, that tells what is still kept because it cannot be had again."""
     keys = sorted(backend.keys())
-    loaded = [Keepsake.load(backend.get(key), now) for key in keys if backend.spares(key)]
+    loaded = [Keepsake.load(backend.get(key)) for key in keys if backend.spares(key)]
     kept = [keepsake.what for keepsake in loaded if keepsake is not None]
     if not kept:
         return []
@@ -83,7 +83,7 @@ def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
             yield described(entry, now)
         elif kept is not None:
             yield of_login("token", kept, kept.token.token_type, kept.token.expiry, now)
-        elif (keepsake := Keepsake.load(content, now)) is not None:
+        elif (keepsake := Keepsake.load(content)) is not None:
             yield of_login("keepsake", keepsake, keepsake.what, keepsake.expiry, now)
 
 

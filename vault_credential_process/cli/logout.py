@@ -23,7 +23,8 @@ def add_options(to: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Revoke the token, and forget it with all credentials that it asked for.
 
-    :raises VaultCredentialError: when it cannot be revoked; nothing is forgotten then, unless that is forced.
+    :raises VaultCredentialError: when it cannot be revoked; nothing is forgotten then, unless that is forced, or Vault
+        may have ended the token and the answer was lost.
     """
     config = parser.configuration(arguments)
     backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         lines += fetcher.forget(revoke=kept is not None, force=arguments.force, roles=True)
     except VaultCredentialError as error:
-        if kept is None:
+        if kept is None or fetcher.kept_token() is None:
             raise
         raise failure_of(
             error.exit_code, f"{error}; logout --force forgets the token here, though it {lives(kept.token)}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -53,6 +55,7 @@ class _Version(argparse.Action):
 def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     """Parse the arguments and run the command they name; ``place`` is where ``get`` leaves its quick answer."""
     coredump.forbid()
+    _keep_exit_codes()
     named = next((word for word in argv if word in COMMANDS), None)
     parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:
@@ -65,6 +68,13 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
     code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
     return code
+
+
+def _keep_exit_codes() -> None:
+    """Take an ignored ``SIGCHLD`` back: who started us may have left it that, and no command of ours could fail."""
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not the main thread, so not a process of ours
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _unknown(words: Sequence[str]) -> ConfigurationError:
