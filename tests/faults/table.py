@@ -16,8 +16,8 @@ takes ports, times and random names out of what the caller sees; :func:`kind_of`
 ``left`` is in words, :data:`NOTHING` where there is nothing. What takes time is held to ``within`` alone, the seconds
 that the row promises.
 
-``AWS_ENGINE_PLUGIN_DIR=… pytest tests/faults -n0 --write-faults`` writes the rows that it measures into the
-page; rows that it did not measure stay. Without the flag each row must be what the page says.
+``AWS_ENGINE_PLUGIN_DIR=… pytest tests/faults -n0 -m "soak or not soak" --write-faults`` writes the rows that it
+measures into the page; rows that it did not measure stay. Without the flag each row must be what the page says.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ _HEAD = (
 TOP = """\
 # What happens when something breaks
 
-Written by `pytest tests/faults -n0 --write-faults` from what it measured; do not edit it by hand. The ordinary
-run of the tests measures again and fails where a row is not what this page says.
+Written by `pytest tests/faults -n0 -m "soak or not soak" --write-faults` from what it measured; do not edit it by hand.
+The ordinary run of the tests measures again what befalls logins, first reads and `logout`; all faults of the server too;
+`-m soak` the others. A test fails where a row is not what this page says.
 
 A proxy between the client and a real server brings each fault about at one moment; a fault of the server itself is
 brought about there. Faults that end alike share a line. A fault meets one request, and the next would have gone

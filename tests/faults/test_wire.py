@@ -42,6 +42,9 @@ CASES = (
 )
 """Every fault at every moment; a revocation is answered without a body that could be cut."""
 
+AT_EVERY_CHANGE = ("login", "first read", "revocation (logout)")
+"""Moments whose rows the ordinary run measures; all others are for the soak."""
+
 ACTS = tuple({(fault.stage, fault.act): fault for fault in FAULTS}.values())
 """One fault for each thing that the proxy does."""
 
@@ -74,7 +77,8 @@ class Ahead:
 
 def is_measured(item: Any) -> bool:
     """Tell whether a test wants a row measured, and will not be skipped."""
-    return "ahead" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("skip")
+    is_row = getattr(item, "originalname", None) == test_fault_on_the_wire.__name__
+    return is_row and not item.get_closest_marker("skip")
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +111,10 @@ def ahead(
 
 
 def marked(case: WireCase) -> Any:
-    """Return a row as a parameter; only leases of the real engine can be renewed."""
-    return pytest.param(case, marks=pytest.mark.real_engine if case.moment == "renewal (lease)" else ())
+    """Return a row as a parameter: only leases of the real engine can be renewed, and most moments are for the soak."""
+    if case.moment == "renewal (lease)":
+        return pytest.param(case, marks=pytest.mark.real_engine)
+    return pytest.param(case, marks=() if case.moment in AT_EVERY_CHANGE else pytest.mark.soak)
 
 
 @pytest.mark.parametrize("case", [marked(case) for case in CASES], ids=str)
