@@ -250,7 +250,7 @@ class TestEnabled:
     def test_editable_install(self, tmp_path: pathlib.Path, webapp: Webapp) -> None:
         """It works where the package is installed editable, too."""
         sources = tmp_path / "sources"
-        copied = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", NAME)
+        copied = ("LICENSE", "README.md", "pyproject.toml", "setup.cfg", "tools", NAME)
         sources.mkdir()
         for name in copied:
             (sources / name).symlink_to(ROOT / name)

@@ -196,6 +196,7 @@ def test_new_pair_replaces_one_that_is_pending(
     served += [at(bench, moment, thing) for moment in (800, 803, 806)]
     kept = thing.peek()
     second.otherwise = reply(200, "<Account>123456789012</Account>")
+    monkeypatch.setattr(flight, "GLIMPSE", 10)
     served.append(at(bench, 809, thing))
 
     assert [pair.access_key for pair in served] == ["AKIAUSER0"] * 4 + ["AKIAUSER1"]

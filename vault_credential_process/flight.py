@@ -27,7 +27,7 @@ MAX_PAUSE = 30.0
 """Seconds that a failed refresh is not tried again while the held pair is valid."""
 
 ARRIVAL = 1.0
-"""Seconds that a pair must have left to be handed out, for it has a way to go; a twentieth of a life under 20 s."""
+"""Seconds that a pair must have left to be handed out, for it has a way to go; a quarter of a life under 4 s."""
 
 PATIENCE = 10.0
 """Seconds that a refresh may take while a valid pair is held: nobody should wait long for what can be had later."""
@@ -106,7 +106,7 @@ class Flight:
         return pair if pair is not None and self._arrives(pair) else None
 
     def _arrives(self, pair: AWSCredentials) -> bool:
-        return pair.seconds_left(self.clock()) > min(ARRIVAL, pair.life / 20)
+        return pair.seconds_left(self.clock()) > min(ARRIVAL, pair.life / 4)
 
     def kept(self, entry: Entry) -> Fetched:
         """Return the kept pair, which may be handed out."""
