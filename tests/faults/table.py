@@ -63,7 +63,7 @@ TOP = """\
 # What happens when something breaks
 
 Written by `pytest tests/faults -n0 -m "soak or not soak" --write-faults` from what it measured; do not edit it by hand.
-The ordinary run measures again what befalls logins, first reads and `logout`, and every fault of the server itself;
+The ordinary run measures again what befalls logins and `logout`, and every fault of the server itself;
 `-m soak` the others. A test fails where a row is not what this page says.
 
 A proxy between the client and a real server brings each fault about at one moment; a fault of the server itself is

@@ -42,7 +42,7 @@ CASES = (
 )
 """Every fault at every moment; a revocation is answered without a body that could be cut."""
 
-AT_EVERY_CHANGE = ("login", "first read", "revocation (logout)")
+AT_EVERY_CHANGE = ("login", "revocation (logout)")
 """Moments whose rows the ordinary run measures; all others are for the soak."""
 
 ACTS = tuple({(fault.stage, fault.act): fault for fault in FAULTS}.values())
