@@ -9,7 +9,6 @@ import http.client
 import io
 import ipaddress
 import socket
-import threading
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ import urllib3.connectionpool
 import urllib3.util.connection
 
 from vault_credential_process import failures
+from vault_credential_process.timed import in_time
 
 CONNECT_LIMIT = 10.0
 """Seconds that one attempt to connect may take: name server, all addresses of the host, and handshake."""
@@ -128,31 +128,22 @@ class _Dialling(urllib3.connection.HTTPConnection):
 def _addresses(host: str, port: int, limit: float) -> list[Any]:
     """Return the addresses of a host. A name server that keeps silent has no time-out of its own."""
     family = urllib3.util.connection.allowed_gai_family()
-    found: list[Any] = []
-    failed: list[Exception] = []
 
-    def ask() -> None:
-        try:
-            found.extend(socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM))
-        except Exception as error:
-            failed.append(error)
+    def ask() -> list[Any]:
+        return socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
 
     if _is_literal(host):
-        ask()
-    else:
-        thread = threading.Thread(target=ask, name="name-server", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            # The interpreter ends (3.12 and later), or the system has no thread left: better no limit than no answer.
-            ask()
-        else:
-            thread.join(limit)
+        return ask()
+    try:
+        found, failed = in_time(ask, limit, "name-server")
+    except RuntimeError:
+        # The interpreter ends (3.12 and later), or the system has no thread left: better no limit than no answer.
+        return ask()
     if failed:
         raise failed[0]
     if not found:
         raise TimeoutError("the name server does not answer in time")
-    return found
+    return found[0]
 
 
 def _is_literal(host: str) -> bool:

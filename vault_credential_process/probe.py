@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import threading
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from vault_credential_process import sts
 from vault_credential_process.config import Config
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.timed import in_time
 
 logger = logging.getLogger(__name__)
 
@@ -86,18 +86,7 @@ def _send(request: Any, config: Config, *, timeout: float) -> _Answer:
 
     :raises botocore.exceptions.BotoCoreError: when there is none in time.
     """
-    answers: list[_Answer] = []
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(_once(request, config, timeout))
-        except Exception as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="probe", daemon=True)
-    thread.start()
-    thread.join(timeout)
+    answers, failures = in_time(lambda: _once(request, config, timeout), timeout, "probe")
     if answers:
         return answers[0]
     raise failures[0] if failures else botocore.exceptions.ReadTimeoutError(endpoint_url=request.url)

@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import stat
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +20,7 @@ from vault_credential_process.errors import ConfigurationError, DeadlineError, U
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import option
 from vault_credential_process.parsers import parse_command, parse_path, whole_path
+from vault_credential_process.timed import in_time
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -204,19 +204,8 @@ def ask_keyring(ask: Callable[..., _T], *arguments: str, seconds: float | None =
     :raises ConfigurationError: when that is what ``ask`` raises.
     :raises UnreachableError: when it fails or does not answer in time; its own words may repeat the item.
     """
-    answers: list[_T] = []
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask(*arguments))
-        except Exception as error:  # stores raise what they like
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="keyring", daemon=True)
-    thread.start()
     limit = KEYRING_TIMEOUT if seconds is None else seconds
-    thread.join(limit)
+    answers, failures = in_time(lambda: ask(*arguments), limit, "keyring")
     if answers:
         return answers[0]
     if failures:

@@ -10,7 +10,6 @@ import dataclasses
 import os
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +31,7 @@ from vault_credential_process.errors import (
 )
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import section_name
+from vault_credential_process.timed import in_time
 
 _CALLERS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 """Variables that tell a program which profile its caller resolves: the one that runs us."""
@@ -92,19 +92,8 @@ def find(config: Config, named: str | None, deadline: Deadline) -> Keys:
     what = "the AWS credentials to log in with"
     limit = deadline.remaining(what) * _SHARE
     chain = _Chain(config, named, time.monotonic() + limit)
-    found: list[Keys] = []
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            found.append(chain.load())
-        except Exception as error:  # providers raise what they like
-            failures.append(error)
-
     # Name servers and files on a network have no time-out of their own.
-    thread = threading.Thread(target=run, name="aws-chain", daemon=True)
-    thread.start()
-    thread.join(limit)
+    found, failures = in_time(chain.load, limit, "aws-chain")
     if found:
         return found[0]
     raise chain.explain(failures[0] if failures else None, limit) from None

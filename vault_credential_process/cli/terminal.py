@@ -17,6 +17,7 @@ from typing import Any
 
 from vault_credential_process.errors import ConfigurationError, DeadlineError
 from vault_credential_process.expiry import Deadline
+from vault_credential_process.timed import in_time
 
 LONGEST_LINE = 1023 if sys.platform == "darwin" else 4094
 """Bytes of the longest line that surely is whole: the system cuts a longer one off without a word (``MAX_CANON``)."""
@@ -88,10 +89,7 @@ class Terminal:
                     pipe.write(address.encode() + b"\n")
         except OSError:
             return False
-        codes: list[int] = []
-        waiter = threading.Thread(target=lambda: codes.append(started.wait()), name="browser", daemon=True)
-        waiter.start()
-        waiter.join(START)
+        codes, _ = in_time(started.wait, START, "browser")
         return not any(codes)
 
 
