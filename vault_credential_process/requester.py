@@ -43,6 +43,24 @@ _KEYS = {
 """What stands in a refusal of Vault's (``RespondErrorAndData`` in ``sdk/logical/response_util.go``) or any answer."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent, as often as need be."""
+
+    method: str
+    path: str
+    token: str | None = dataclasses.field(repr=False)
+    namespace: str | None
+    json: Mapping[str, Any] | None = dataclasses.field(repr=False)
+    params: Mapping[str, str] | None = dataclasses.field(repr=False)
+    secrets: Sequence[str] = dataclasses.field(repr=False)
+
+    @property
+    def what(self) -> str:
+        """Its name in messages."""
+        return f"{self.method.upper()} {self.path}"
+
+
 class Requester:
     """Sends requests to one server. It holds no token."""
 
@@ -79,41 +97,25 @@ class Requester:
         :raises RefusedError: when Vault answers with anything but success.
         :raises UnreachableError: when no usable answer comes.
         """
+        request = _Request(method, path, token, namespace, json, params, secrets)
         seen: list[Failure] = []
         try:
-            return self._tried(
-                seen, method, path, token=token, namespace=namespace, json=json, params=params,
-                repeatable=repeatable, secrets=secrets,
-            )  # fmt: skip
+            return self._tried(request, repeatable, seen)
         except VaultCredentialError as error:
             error.undone = all(failure.value.undone for failure in seen)
             raise
 
-    def _tried(
-        self,
-        seen: list[Failure],
-        method: str,
-        path: str,
-        *,
-        token: str | None,
-        namespace: str | None,
-        json: Mapping[str, Any] | None,
-        params: Mapping[str, str] | None,
-        repeatable: bool,
-        secrets: Sequence[str],
-    ) -> Answer:
+    def _tried(self, request: _Request, repeatable: bool, seen: list[Failure]) -> Answer:
         """Return the answer of the first try that succeeds; add to ``seen`` what became of the others."""
-        what = f"{method.upper()} {path}"
+        what = request.what
         for attempt in itertools.count(1):
             origin, asked_at = origin_of(self._clock), self._clock()
             try:
-                response = self._send(
-                    method, path, token=token, namespace=namespace, json=json, params=params, secrets=secrets
-                )
+                response = self._send(request)
                 logger.debug("%s: try %d: HTTP %d", what, attempt, response.status_code)
                 # By the clock as it is now: where it was set back meanwhile, every end would be stated too late.
                 back = set_back(self._clock, origin)
-                return dataclasses.replace(self._answer(response, path, asked_at - back, secrets), set_back=back)
+                return dataclasses.replace(self._answer(response, request, asked_at - back), set_back=back)
             except (requests.RequestException, UnreachableError) as error:
                 failure = retries.failure_of(error)
                 seen.append(failure)
@@ -132,10 +134,10 @@ class Requester:
             self.deadline.sleep(wait, what)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _answer(self, response: requests.Response, path: str, asked_at: float, secrets: Sequence[str]) -> Answer:
+    def _answer(self, response: requests.Response, request: _Request, asked_at: float) -> Answer:
         if response.status_code >= 300:
-            raise RefusedError(_refusal(response, self.config, path, asked_at, secrets))
-        body, age = _body(response, self.config, secrets), _age(response)
+            raise RefusedError(_refusal(response, self.config, request, asked_at))
+        body, age = _body(response, self.config, request.secrets), _age(response)
         cache = response.headers.get("X-Cache", "").upper()
         from_cache = age > 0 or cache == "HIT"
         return Answer(body, asked_at, age, from_cache=from_cache, by_agent=from_cache or bool(cache))
@@ -144,33 +146,29 @@ class Requester:
         """Tell whether the tries are used up, or the next would be too late: then the caller hears of this failure."""
         return attempt > self.config.vault_max_retries or wait >= self.deadline.remaining(what)
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        token: str | None,
-        namespace: str | None,
-        json: Mapping[str, Any] | None,
-        params: Mapping[str, str] | None,
-        secrets: Sequence[str],
-    ) -> requests.Response:
+    def _send(self, request: _Request) -> requests.Response:
         """Send a request once, following one redirect where a standby may send it."""
         base = transport.base_url(self.config)
         for hop in (1, 2):
             adapter = hvac.adapters.RawAdapter(
-                base_uri=base, token=token, namespace=namespace, session=self._session, allow_redirects=False
+                base_uri=base,
+                token=request.token,
+                namespace=request.namespace,
+                session=self._session,
+                allow_redirects=False,
             )
-            keywords: dict[str, Any] = {} if json is None else {"json": dict(json)}
-            if params:
-                keywords["params"] = dict(params)
+            keywords: dict[str, Any] = {} if request.json is None else {"json": dict(request.json)}
+            if request.params:
+                keywords["params"] = dict(request.params)
             try:
-                response: requests.Response = adapter.request(method, f"/v1/{path}", raise_exception=False, **keywords)
+                response: requests.Response = adapter.request(
+                    request.method, f"/v1/{request.path}", raise_exception=False, **keywords
+                )
             except requests.RequestException as error:
                 failure = retries.failure_of(error)
                 if hop == 1 or failure not in (Failure.NOT_CONNECTED, Failure.PROXY, Failure.UNSENDABLE):
                     raise
-                named = one_line(base, secrets=secrets, limit=80)
+                named = one_line(base, secrets=request.secrets, limit=80)
                 if failure is Failure.UNSENDABLE:
                     raise UnreachableError(
                         f"{self.config.vault_addr}: redirected to {named}, which is not an address; mend the api_addr "
@@ -184,13 +182,14 @@ class Requester:
             if response.status_code not in _REDIRECTS:
                 return response
             if hop == 1:
-                base = self._redirected(response, path, secrets)
+                base = self._redirected(response, request)
+        named = one_line(base, secrets=request.secrets, limit=80)
         raise UnreachableError(
-            f"{self.config.vault_addr}: redirected a second time, from {one_line(base, secrets=secrets, limit=80)}; "
+            f"{self.config.vault_addr}: redirected a second time, from {named}; "
             "point vault_addr at the active node, or mend its api_addr"
         )
 
-    def _redirected(self, response: requests.Response, path: str, secrets: Sequence[str]) -> str:
+    def _redirected(self, response: requests.Response, request: _Request) -> str:
         """Return the base address of the node that a standby names.
 
         The token goes along, so the hop must not leave TLS, and without TLS not leave the host.
@@ -202,27 +201,25 @@ class Requester:
         except ValueError:
             there, is_place = urllib.parse.urlsplit(""), False
         # A standby writes the path anew, with other characters escaped than we do; what is sent there is ours again.
-        whole, own = urllib.parse.unquote(there.path), urllib.parse.unquote(f"/v1/{path}")
+        whole, own = urllib.parse.unquote(there.path), urllib.parse.unquote(f"/v1/{request.path}")
         allowed = there.scheme == "https" or (there.scheme == here.scheme == "http" and there.hostname == here.hostname)
         if not is_place or not allowed or not whole.endswith(own):
-            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", secrets=secrets, limit=80)
+            target = one_line(f"{there.scheme or '?'}://{there.hostname or '?'}", secrets=request.secrets, limit=80)
             raise UnreachableError(
                 f"{self.config.vault_addr}: redirected to {target}, where the "
                 "token must not go; point vault_addr at the active node, or mend its api_addr"
             )
         base = f"{there.scheme}://{there.netloc}{urllib.parse.quote(whole.removesuffix(own))}"
-        logger.debug("redirected to %s", one_line(base, secrets=secrets, limit=80))
+        logger.debug("redirected to %s", one_line(base, secrets=request.secrets, limit=80))
         return base
 
 
-def _refusal(
-    response: requests.Response, config: Config, path: str, asked_at: float, secrets: Sequence[str]
-) -> Refusal:
+def _refusal(response: requests.Response, config: Config, request: _Request, asked_at: float) -> Refusal:
     errors = _errors(response)
     if errors is None and b"HTTP request to an HTTPS server" in response.content:
         errors = ("HTTP request to an HTTPS server",)
     wait = _retry_after(response, asked_at)
-    return Refusal(config.vault_addr, path, response.status_code, errors, tuple(secrets), wait)
+    return Refusal(config.vault_addr, request.path, response.status_code, errors, tuple(request.secrets), wait)
 
 
 def _errors(response: requests.Response) -> tuple[str, ...] | None:
