@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, TokenEntry
@@ -14,6 +17,23 @@ from vault_credential_process.flight import GLIMPSE, PATIENCE, Fetched, Flight
 from vault_credential_process.models import AWSCredentials, Clock, Person, VaultToken, wall_clock
 
 __all__ = ["Fetched", "Fetcher"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _told_bare(call: Callable[P, T]) -> Callable[P, T]:
+    """Let a method raise its errors without what hangs on them (:func:`~.errors.bare`)."""
+
+    @functools.wraps(call)
+    def told(*arguments: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return call(*arguments, **keywords)
+        except VaultCredentialError as error:
+            failure = bare(error)
+        raise failure
+
+    return told
 
 
 class Fetcher:
@@ -57,6 +77,7 @@ class Fetcher:
         """
         return self.fetched().credentials
 
+    @_told_bare
     def fetched(self, *, waited: float = 0.0, early: float = 0.0, instead_of: str | None = None) -> Fetched:
         """Return the same with its place in the cache.
 
@@ -66,13 +87,6 @@ class Fetcher:
 
         :raises VaultCredentialError: when there are none to be had, in the class that tells why.
         """
-        try:
-            return self._fetched(waited, early, instead_of)
-        except VaultCredentialError as error:
-            failure = bare(error)
-        raise failure
-
-    def _fetched(self, waited: float, early: float, instead_of: str | None) -> Fetched:
         deadline = Deadline(self.config.vault_aws_timeout, already=waited)
         began = time.monotonic() - waited
         flight = self._flight(deadline, early=early)
@@ -89,19 +103,17 @@ class Fetcher:
                 return flight.fetched(usable, pause_until=self.clock() + GLIMPSE)
             return flight.refresh(entry, self.cache.place.failure_since(flight.key, began))
 
+    @_told_bare
     def token(self) -> VaultToken:
         """Return a Vault token that is alive, by a login where none is kept.
 
         :raises VaultCredentialError: when the login fails.
         """
-        try:
-            flight = self._flight(Deadline(self.config.vault_aws_timeout))
-            with flight.open() as vault:
-                return flight.tokens.get(vault).token
-        except VaultCredentialError as error:
-            failure = bare(error)
-        raise failure
+        flight = self._flight(Deadline(self.config.vault_aws_timeout))
+        with flight.open() as vault:
+            return flight.tokens.get(vault).token
 
+    @_told_bare
     def keep_token(self) -> float | None:
         """Renew the kept token once two thirds of its life are gone.
 
@@ -110,13 +122,9 @@ class Fetcher:
 
         :raises VaultCredentialError: when Vault is away.
         """
-        try:
-            flight = self._flight(Deadline(self.config.vault_aws_timeout).at_most(PATIENCE))
-            with flight.open() as vault:
-                return flight.tokens.keep_alive(vault)
-        except VaultCredentialError as error:
-            failure = bare(error)
-        raise failure
+        flight = self._flight(Deadline(self.config.vault_aws_timeout).at_most(PATIENCE))
+        with flight.open() as vault:
+            return flight.tokens.keep_alive(vault)
 
     def peek(self) -> Entry | None:
         """Return what is kept, whatever its state, without asking Vault."""
@@ -127,6 +135,7 @@ class Fetcher:
         kept = self._flight(Deadline(self.config.vault_aws_timeout)).tokens.kept()
         return kept if kept is not None and kept.token.seconds_left(self.clock()) > 0 else None
 
+    @_told_bare
     def log_in(self, person: Person, deadline: Deadline) -> TokenEntry:
         """Log in anew, with a person to ask, and return the token as it is kept for the next call.
 
@@ -135,12 +144,9 @@ class Fetcher:
         :raises ConfigurationError: when the token is not kept, so that the login would be lost.
         :raises VaultCredentialError: when the login fails; what was kept is still kept then.
         """
-        try:
-            return self._flight(deadline).log_in(person)
-        except VaultCredentialError as error:
-            failure = bare(error)
-        raise failure
+        return self._flight(deadline).log_in(person)
 
+    @_told_bare
     def forget(
         self, *, revoke: bool = False, force: bool = False, roles: bool = False, seconds: float | None = None
     ) -> list[str]:
@@ -152,14 +158,10 @@ class Fetcher:
         :raises VaultCredentialError: when the token cannot be revoked; everything is still kept then, but for the token
             and its IAM users where Vault may have ended them and the answer was lost.
         """
-        try:
-            deadline = Deadline(seconds or self.config.vault_aws_timeout)
-            flight = self._flight(deadline)
-            with self.cache.place.locked(flight.key, deadline):
-                return flight.forget(revoke=revoke, force=force, roles=roles)
-        except VaultCredentialError as error:
-            failure = bare(error)
-        raise failure
+        deadline = Deadline(seconds or self.config.vault_aws_timeout)
+        flight = self._flight(deadline)
+        with self.cache.place.locked(flight.key, deadline):
+            return flight.forget(revoke=revoke, force=force, roles=roles)
 
     def _flight(self, deadline: Deadline, *, early: float = 0.0) -> Flight:
         return Flight(self.config, self.cache, self.clock, deadline, early=early)

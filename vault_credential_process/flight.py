@@ -79,7 +79,7 @@ class Flight:
 
     def load(self, instead_of: str | None = None) -> Entry | None:
         """Return what is kept; one with this access key is forgotten first."""
-        entry = Entry.load(self.cache.get(self.key), self.clock(), origin_of(self.clock))
+        entry = self.tokens.entry(self.key)
         if entry is not None and entry.credentials.access_key == instead_of:
             self.cache.delete(self.key)
             return None
@@ -300,13 +300,14 @@ class Flight:
                     f"vault_aws_cache: {self.cache.name}: the token could not be kept, so nobody is logged in; "
                     "login -v tells why"
                 )
-        origin = origin_of(self.clock)
         for key in {self.key, *self.cache.keys()}:
             # Whoever holds the lock is asking again already.
             with self.cache.place.locked(key, self.deadline, wait=False) as mine:
-                entry = Entry.load(self.cache.get(key), self.clock(), origin)
+                entry = self.tokens.entry(key)
                 if mine and entry is not None and entry.failed_at and entry.vault_addr == self.config.vault_addr:
-                    self.cache.set(key, dataclasses.replace(entry, failure=None, failed_at=None).dump(origin))
+                    self.cache.set(
+                        key, dataclasses.replace(entry, failure=None, failed_at=None).dump(origin_of(self.clock))
+                    )
         return kept
 
     def forget(self, *, revoke: bool, force: bool, roles: bool) -> list[str]:
@@ -358,7 +359,5 @@ class Flight:
     def _asked_for_with(self, token: VaultToken) -> dict[str, Entry | None]:
         """Return all kept credentials that a token asked for, whatever their role."""
         wanted = self.tokens.hash_of(token)
-        keys = tuple(self.cache.keys())
-        now, origin = self.clock(), origin_of(self.clock)
-        found = {key: Entry.load(self.cache.get(key), now, origin) for key in keys}
+        found = {key: self.tokens.entry(key) for key in tuple(self.cache.keys())}
         return {key: entry for key, entry in found.items() if entry is not None and entry.token_hash == wanted}

@@ -130,6 +130,10 @@ class Tokens:
         """Return what is kept, whatever its state."""
         return TokenEntry.load(self.cache.get(self.key), self.clock(), origin_of(self.clock))
 
+    def entry(self, key: str) -> Entry | None:
+        """Return the credentials that are kept under a key, whatever their state."""
+        return Entry.load(self.cache.get(key), self.clock(), origin_of(self.clock))
+
     def _still_good(self, vault: Vault, kept: TokenEntry, early: float) -> VaultToken | None:
         token = kept.token
         left = token.seconds_left(self.clock())
@@ -238,7 +242,7 @@ class Tokens:
             self.cache.delete(self.key)
         ended = self.hash_of(token)
         for key in {self.credentials_key, *self.cache.keys()}:
-            entry = Entry.load(self.cache.get(key), self.clock(), origin_of(self.clock))
+            entry = self.entry(key)
             if entry is not None and entry.token_hash == ended and entry.credentials.credential_type == "iam_user":
                 self.cache.delete(key)
 
