@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import email.message
 import email.parser
+import importlib.util
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +43,16 @@ SOURCES = (
     *(".ci", ".github", "benchmarks", "docs", "examples", "tests", "tools"),
 )
 """All that the project is made of."""
+
+
+def script(path: pathlib.Path) -> types.ModuleType:
+    """Return a script of the project, which is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_report_header() -> str:

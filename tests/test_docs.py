@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib
-import importlib.util
 import logging
 import pathlib
 import re
@@ -22,7 +21,7 @@ from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.models import options_of
 from vault_credential_process.profiles import find_profile
 
-from .conftest import COMMAND, ROOT, Run
+from .conftest import COMMAND, ROOT, Run, script
 from .test_code import SOURCES, room
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,12 +37,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def generator() -> types.ModuleType:
     """The script that writes the table of settings."""
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(DOCS / "generate.py")
 
 
 class TestSettings:

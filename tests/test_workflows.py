@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import pathlib
 import re
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import ROOT
+from .conftest import ROOT, script
 from .test_dependencies import NEEDED, PYTHONS, SYSTEMS
 
 GITHUB = ROOT / ".github"
@@ -141,12 +140,7 @@ class TestJobs:
 @pytest.fixture
 def fetching() -> types.ModuleType:
     """The script that brings Vault."""
-    spec = importlib.util.spec_from_file_location("vault_for_tests", GITHUB / "vault.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(GITHUB / "vault.py")
 
 
 class TestVault:

@@ -110,7 +110,7 @@ class ClusterTrial(ServerTrial):
         return dataclasses.replace(outcome, requests=dict(self.served)) if self.change.is_long else outcome
 
     def _called(self) -> tuple[str, int, float]:
-        return self.asked()
+        return self._asked()
 
     def _look_around(self) -> None:
         self.served.update(answer.kind for answer in self.proxy.answers if answer.status < 300)

@@ -16,7 +16,6 @@ import requests
 from vault_credential_process.cache.entry import TokenEntry
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.server import VaultServer
-from vault_credential_process.errors import VaultCredentialError
 from vault_credential_process.testing.scripted import Request
 
 from ..certificates import Authority
@@ -158,17 +157,7 @@ class ServerTrial(Trial):
         return found | ({self.environ["VAULT_TOKEN"]} if self.what.outside else set())
 
     def _called(self) -> tuple[str, int, float]:
-        return super()._called() if self.case.moment == "login" else self.asked()
-
-    def asked(self) -> tuple[str, int, float]:
-        """Make the call in this process."""
-        fetcher = self.fetcher(**self.how.settings)
-        try:
-            if self.case.moment == "revocation (logout)":
-                return fetcher.forget(revoke=True, roles=True)[0], 0, 0
-            return fetcher.fetch().access_key, 0, 0
-        except VaultCredentialError as error:
-            return str(error), error.exit_code, 0
+        return super()._called() if self.case.moment == "login" else self._asked()
 
     def _look_around(self) -> None:
         super()._look_around()

@@ -205,6 +205,10 @@ class Trial:
             if done.returncode:
                 return refusal(done, done.returncode), done.returncode, START
             return str(document(done)["AccessKeyId"]), 0, START
+        return self._asked()
+
+    def _asked(self) -> tuple[str, int, float]:
+        """Make the call in this process."""
         fetcher = self.fetcher(**self.how.settings)
         try:
             if self.case.moment == "revocation (logout)":

@@ -15,8 +15,8 @@ import pytest
 from vault_credential_process.cache.keyring import WINDOWS_LIMIT
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 
+from ..secret_store import plant
 from ..talk import LOGGED_IN, LOGIN, READ, SECRET_ID, STS_DATA
-from ..test_secret import STORE
 from .elsewhere import POSIX_MODULES
 
 ELSEWHERE = pathlib.Path(__file__).with_name("elsewhere.py")
@@ -71,11 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
 @pytest.fixture
 def store(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
     """The system's secret store, which is a file here; return the file."""
-    (tmp_path / "store_of_tests.py").write_text(STORE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "store_of_tests.Store")
-    monkeypatch.setenv("STORE_FILE", str(tmp_path / "store.json"))
-    return tmp_path / "store.json"
+    return plant(tmp_path, monkeypatch)
 
 
 @pytest.fixture
