@@ -36,7 +36,7 @@ Each place and each form has a control: a secret that is leaked there on purpose
 CORE_DUMPS = """\
 ## Core dumps
 
-Every command but the quick path of `get`, which reads one file and ends, sets the soft limit of its core dumps to 0
+Every command but a `get` that finds its answer at once, and ends, sets the soft limit of its core dumps to 0
 (`cli/coredump.py`), and what it starts inherits that. `tests/canary/test_processes.py` reads the limit of the running
 process from `/proc/<pid>/limits`, in a call to Vault and while somebody types, started where dumps are allowed. Where
 `core_pattern` hands dumps to a program, it is that program that has to heed the limit. A program that uses the provider
