@@ -126,13 +126,13 @@ class Group:
     """The clients that meet changes at the same time: none goes on before all are there."""
 
     def __init__(self, changes: Sequence[Change], cluster: Cluster, laboratory: Laboratory, ca: Authority) -> None:
-        """Look who leads."""
+        """Prepare the clients."""
         self.changes = {change.name: change for change in changes}
         is_real = laboratory.server.engine.real
         found = (case for change in changes for case in cases_of(change))
         self.cases = [case for case in found if is_real or case.moment != "renewal (lease)"]
         cases, self.cluster, self.laboratory, self.authority = self.cases, cluster, laboratory, ca
-        self.leader, self.standby = cluster.leader, cluster.standbys[0]
+        self._look()
         self.begin = threading.Barrier(len(cases), self._begin)
         self.end = threading.Barrier(len(cases), cluster.settle)
         self.trials: list[ClusterTrial] = []
@@ -155,7 +155,16 @@ class Group:
                 future.result()
         return {case.name: future.result() for case, future in zip(self.cases, futures, strict=True)}
 
+    def _look(self) -> None:
+        """See who leads."""
+        self.leader = self.cluster.leader
+        self.standby = next(node for node in self.cluster.alive if node is not self.leader)
+
     def _begin(self) -> None:
+        # On a busy machine there may have been an election since the doors were set up.
+        self._look()
+        for trial in self.trials:
+            trial.door.lead_to(self.leader if trial.change.by_name else self.standby)
         for name in {case.fault for case in self.cases}:
             doors = [trial.door for trial in self.trials if trial.case.fault == name]
             self.changes[name].begin(self, doors)

@@ -76,9 +76,10 @@ class Node(VaultServer):
         return False
 
     def freeze(self) -> None:
-        """Stop the program where it is: what it is sent waits."""
+        """Stop the program where it is: what it is sent waits. Returns once each of its threads stands still."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        wait_until(lambda process=self._process.pid: _stands_still(process))
 
     def kill(self) -> None:
         """End the program without a word to anybody, and then the plugins that it has left alone."""
@@ -166,6 +167,15 @@ class Cluster:
             term = before.call("GET", "sys/leader").get("active_time")
             before.call("PUT", "sys/step-down")
             wait_until(lambda term=term: before.call("GET", "sys/leader").get("active_time") != term)
+
+
+def _stands_still(process: int) -> bool:
+    """Tell whether each thread of a process is stopped: the letter after its name, which may hold anything."""
+    try:
+        found = [path.read_text() for path in pathlib.Path(f"/proc/{process}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread has just ended, so another one runs
+        return False
+    return all(text.rpartition(")")[2].split()[0] == "T" for text in found)
 
 
 def _children(process: int) -> list[int]:
