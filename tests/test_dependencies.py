@@ -298,7 +298,7 @@ class TestLock:
         assert entries
         assert [one for one in entries if not (one.version and one.hashes and one.requirement.url is None)] == []
         assert not re.search(
-            r"://|^-|--(?!hash|universal|python-version|generate-hashes|extra|no-deps)", path.read_text(), re.M
+            r"://|^-|--(?!hash|universal|python-version|generate-hashes|no-strip-extras|extra|no-deps)", path.read_text(), re.M
         )
 
     def test_ci_installs_from_it(self) -> None:
