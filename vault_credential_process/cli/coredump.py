@@ -18,3 +18,23 @@ def forbid() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     except (OSError, ValueError):
         pass
+
+
+def hide() -> None:
+    """Forbid core dumps, and keep other processes of the same user out of this one's memory: for what runs for long.
+
+    A process that is not dumpable can be traced by root alone, and the kernel writes no dump of it whatever the limit
+    and ``core_pattern`` say (prctl(2), ``PR_SET_DUMPABLE``). A program that it starts is dumpable again. Linux only.
+    """
+    forbid()
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    except (ImportError, OSError, AttributeError, TypeError, MemoryError):
+        # No ctypes in this interpreter, no such call on this system, or a sandbox that forbids what ctypes begins with.
+        pass
+
+
+_PR_SET_DUMPABLE = 4
+"""``linux/prctl.h``."""
