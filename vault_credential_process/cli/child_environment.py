@@ -1,0 +1,142 @@
+"""The environment of a program under ``exec``: our credentials, no others, and none of our own secrets."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+
+from vault_credential_process import auth
+from vault_credential_process.auth import azure, jwt
+from vault_credential_process.cli.child_config import child_config, text_of
+from vault_credential_process.config import Config
+from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.fastpath import write_private
+from vault_credential_process.models import options_of
+from vault_credential_process.profiles import _read as read
+from vault_credential_process.profiles import config_path
+
+logger = logging.getLogger(__name__)
+
+RUNS = "VAULT_CREDENTIAL_PROCESS_EXEC"
+"""Variable that names the profile, or the role, that a program runs under."""
+
+CONFIG, CREDENTIALS = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
+_OUTER = {CONFIG: "VAULT_CREDENTIAL_PROCESS_OUTER_CONFIG", CREDENTIALS: "VAULT_CREDENTIAL_PROCESS_OUTER_CREDENTIALS"}
+"""Where it is kept which files the user has, for a command that is nested."""
+
+ENDPOINT, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+
+RIVALS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID"),
+    *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_EXPIRATION", "AWS_CREDENTIAL_FILE"),
+    *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ENDPOINT, TOKEN),
+)
+"""Variables that lead an SDK to other credentials, or to a profile that has others."""
+
+_MAY_HOLD_ONE = frozenset({"vault_proxy_addr"})
+"""Settings that are no secret and may have one in them."""
+_OF_PLATFORMS = (jwt.GITLAB, f"BAO_{jwt.GITLAB.removeprefix('VAULT_')}", jwt.REQUEST_TOKEN, azure.HEADER)
+"""Variables in which a platform gives a proof of identity."""
+_ROLE = ("VAULT_AWS_ROLE", "BAO_AWS_ROLE")
+"""An exported role would have a program with our provider ask Vault by itself."""
+
+
+def vault_variables() -> frozenset[str]:
+    """Return the variables that hold a secret of ours, or have a program ask Vault."""
+    declared = (o for o in (*options_of(Config), *auth.options()) if o.secret or o.key in _MAY_HOLD_ONE)
+    return frozenset(variable for o in declared for variable in o.variables) | {*_OF_PLATFORMS, *_ROLE}
+
+
+def name_of(config: Config) -> str:
+    """Return what a program under ``exec`` runs as: the profile, else the role."""
+    return config.profile or config.vault_aws_role
+
+
+def leave_outer(environ: MutableMapping[str, str]) -> str | None:
+    """Take the user's files back, where we run under ``exec`` ourselves; return what we run as there.
+
+    In the files that we made there, the profile in use has no setting of ours.
+    """
+    outer = environ.pop(RUNS, None)
+    if outer is None:
+        return None
+    for name, kept in _OUTER.items():
+        path = environ.pop(kept, None)
+        if path is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = path
+    return outer
+
+
+def environment(
+    config: Config, environ: Mapping[str, str], directory: str, further: Mapping[str, str], *, keep_vault: bool
+) -> dict[str, str]:
+    """Return the environment of a program, with ``further`` variables that bring the credentials.
+
+    Its AWS files are written into a private directory.
+
+    :raises OSError: when they cannot be written.
+    """
+    removed = {*RIVALS, *(() if keep_vault else vault_variables())}
+    made = {name: value for name, value in environ.items() if name not in removed}
+    made.update({kept: environ[name] for name, kept in _OUTER.items() if name in environ})
+    made[RUNS] = name_of(config)
+    made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
+    sections, left_out = child_config(
+        _sections(config_path(environ)),
+        _sections(_credentials_path(environ)),
+        config.profile or "default",
+        is_endpoint=ENDPOINT in further,
+    )
+    if left_out:
+        logger.debug("profiles whose keys stand in a file are not there: %s", ", ".join(left_out))
+    write_private(made[CONFIG], text_of(sections).encode("utf-8", "surrogateescape"))
+    write_private(empty, b"")
+    # The second is what old SDKs for Java read.
+    made[CREDENTIALS] = made["AWS_CREDENTIAL_PROFILES_FILE"] = empty
+    if any(_has_keys(path) for path in _boto_paths(environ)):
+        made["BOTO_CONFIG"] = empty
+    if config.aws_region:
+        # boto3 reads the second alone, most other SDKs the first alone.
+        made.setdefault("AWS_REGION", config.aws_region)
+        made.setdefault("AWS_DEFAULT_REGION", config.aws_region)
+    made.update(further)
+    return made
+
+
+def _sections(path: str) -> dict[str, dict[str, str]]:
+    """Return the sections of a file of AWS; none where it cannot be read: the child has another one anyway."""
+    try:
+        parser = read(path)
+    except FileNotFoundError:
+        return {}
+    except ConfigurationError as error:
+        logger.warning("%s; the program sees nothing of it", error)
+        return {}
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def _credentials_path(environ: Mapping[str, str]) -> str:
+    path = environ.get(CREDENTIALS) or "~/.aws/credentials"
+    return os.path.expanduser(os.path.expandvars(path))
+
+
+def _boto_paths(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files in which botocore looks for keys of boto 2, before it asks a container's endpoint."""
+    named = environ.get("BOTO_CONFIG")
+    for path in ("/etc/boto.cfg", "~/.boto") if named is None else (named,):
+        yield os.path.expanduser(os.path.expandvars(path))
+
+
+def _has_keys(path: str) -> bool:
+    parser = configparser.RawConfigParser()
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, ValueError, configparser.Error):
+        return False
+    return parser.has_option("Credentials", "aws_access_key_id")
