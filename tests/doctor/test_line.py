@@ -1,0 +1,63 @@
+"""What ``doctor`` tells of the ``credential_process`` line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from vault_credential_process.doctor import profile_line
+
+from .ward import Ward, examined, launcher
+
+
+class TestLine:
+    """The ``credential_process`` line."""
+
+    def test_how_it_starts(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """A start that takes long is a warning; another version is told."""
+        ward.patch.setattr(profile_line, "SLOW", 0.1)
+        slow = "import time\ntime.sleep(0.2)\nprint('vault-credential-process 9.9.9')\n"
+        path = ward.program("opt/vault-credential-process", f"#!{sys.executable}\n{slow}")
+        ward.write(line=f"{path} get --profile webapp")
+
+        report = examined(capsys, *ward.flags)
+
+        assert report.trouble["found"].startswith("it takes ")
+        assert report.trouble["means"] == "so does each refresh of each program"
+        assert report.says("credential_process", "the line runs version 9.9.9")
+
+    @pytest.mark.parametrize(
+        ("line", "words"),
+        [
+            ("{path} --profile webapp", "has no get"),
+            ("{path} get", "has no --profile"),
+            ("{path} get --profile webapp; true", "a shell takes for more than themselves"),
+            ("vault-credential-process get --profile webapp", "is no absolute path"),
+            ("{tmp} get --profile webapp", "lies in a directory for temporary files"),
+            ("{plain} get --profile webapp", "not executable"),
+            ("/bin/cat /dev/null", "the line runs cat, not vault-credential-process"),
+            ("'{spaced}' get --profile=webapp", "it starts in"),
+        ],
+    )
+    def test_what_is_wrong_with_it(self, ward: Ward, capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
+        """What works here and not everywhere is told, and so is what does something else."""
+        name = "vault-credential-process"
+        paths = {
+            "path": ward.program(f"opt/{name}", launcher()),
+            "tmp": ward.program(f"tmp/{name}", launcher()),
+            "spaced": ward.program(f"opt of us/{name}", launcher()),
+            "plain": ward.program(f"plain/{name}", launcher()),
+        }
+        ward.program(f"bin/{name}", launcher())
+        os.chmod(paths["plain"], 0o644)
+        ward.write(line=line.format(**paths))
+
+        assert examined(capsys, *ward.flags).says("credential_process", words)
+
+    def test_secret_of_another_helper_is_not_shown(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """Of a line that is not ours only the program is shown, whatever is wrong with it."""
+        for line in ("/bin/cat --token 5ec2e7", "~/x --token=5ec2e7", "$HOME/x 5ec2e7", "/gone/x 5ec2e7"):
+            ward.write(line=line)
+            assert "5ec2e7" not in str(examined(capsys, *ward.flags).document)
