@@ -228,7 +228,7 @@ def test_proxy_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.
 )
 def test_endpoint(environ: dict[str, str], expected: tuple[str, str]) -> None:
     """STS is the one of the profile's region and partition, or what the settings of AWS name."""
-    assert probe._endpoint(auth.configure({"vault_aws_role": "webapp"}, environ, None)) == expected
+    assert probe.endpoint(auth.configure({"vault_aws_role": "webapp"}, environ, None)) == expected
 
 
 @pytest.mark.parametrize(

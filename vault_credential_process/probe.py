@@ -12,16 +12,11 @@ import re
 import time
 from typing import Any
 
-import botocore.exceptions
-import botocore.httpsession
-import botocore.utils
-import urllib3
-
-from vault_credential_process import sts
+from vault_credential_process import awswire, sts
+from vault_credential_process.awswire import Answer
 from vault_credential_process.config import Config
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import AWSCredentials
-from vault_credential_process.timed import in_time
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +26,6 @@ SUCCESSES = 3
 _PAUSE = 0.5
 _LONGEST = 5.0
 _MARGIN = 2.0
-_PIECE, _MAX_REPLY = 64, 64 * 1024
 _UNKNOWN_KEY = frozenset({"InvalidClientTokenId", "InvalidAccessKeyId", "UnrecognizedClientException", "AuthFailure"})
 _TOO_MANY = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})
 _CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
@@ -50,14 +44,13 @@ def wait_until_known(
     known_in_a_row = 0
     while (left := limit - time.monotonic()) > 0:
         try:
-            response = _send(_signed(credentials, *_endpoint(config)), config, timeout=min(_LONGEST, left))
+            response = ask(credentials, config, timeout=min(_LONGEST, left))
         except Exception as error:  # botocore raises what it likes at an endpoint or a region that is none
             if time.monotonic() >= limit:
                 break
             logger.debug("probe: STS cannot be reached (%s); keys handed out unproven", type(error).__name__)
             return credentials, True
-        # Not what botocore takes for its text: what answers there need not keep to the encoding that it states.
-        text = response.content.decode("utf-8", "replace")
+        text = response.text
         code = _CODE.search(text)
         refused = code.group(1) if code else ""
         if response.status_code == 403 and refused in _UNKNOWN_KEY:
@@ -75,43 +68,14 @@ def wait_until_known(
     return credentials, False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Answer:
-    status_code: int
-    content: bytes = dataclasses.field(repr=False)
+def ask(credentials: AWSCredentials, config: Config, *, timeout: float) -> Answer:
+    """Return what STS answers to ``GetCallerIdentity``, asked once.
 
-
-def _send(request: Any, config: Config, *, timeout: float) -> _Answer:
-    """Send, and wait for the whole answer no longer than ``timeout``; botocore would wait so long for each piece of it.
-
-    :raises botocore.exceptions.BotoCoreError: when there is none in time.
+    :raises Exception: when there is no answer in ``timeout`` seconds, or the region or the endpoint is none: whatever
+        botocore raises.
     """
-    answers, failures = in_time(lambda: _once(request, config, timeout), timeout, "probe")
-    if answers:
-        return answers[0]
-    raise failures[0] if failures else botocore.exceptions.ReadTimeoutError(endpoint_url=request.url)
-
-
-def _once(request: Any, config: Config, timeout: Any) -> _Answer:
-    """Send on a connection of its own, which may meet another of STS's servers than the last one did."""
-    verify: Any = config.aws_ca_bundle or True
-    proxies = botocore.utils.get_environ_proxies(request.url)
-    session = botocore.httpsession.URLLib3Session(verify=verify, timeout=timeout, proxies=proxies)
-    end = time.monotonic() + timeout
-    request.stream_output = True
-    content = bytearray()
-    try:
-        response = session.send(request)
-        for piece in response.raw.stream(_PIECE):
-            content += piece
-            if len(content) > _MAX_REPLY or time.monotonic() > end:
-                break
-        response.raw.close()
-    except urllib3.exceptions.HTTPError as error:
-        raise botocore.exceptions.HTTPClientError(error=error) from None
-    finally:
-        session.close()
-    return _Answer(response.status_code, bytes(content))
+    request = _signed(credentials, *endpoint(config))
+    return awswire.send(request, ca_bundle=config.aws_ca_bundle, timeout=timeout)
 
 
 def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:
@@ -119,7 +83,7 @@ def _signed(credentials: AWSCredentials, url: str, region: str) -> Any:
     return sts.signed(*keys, url=url, region=region).prepare()
 
 
-def _endpoint(config: Config) -> tuple[str, str]:
+def endpoint(config: Config) -> tuple[str, str]:
     """Return the address of STS and the region to sign for: the profile's, in its own partition."""
     region = config.aws_region or "us-east-1"
     if config.aws_sts_endpoint:

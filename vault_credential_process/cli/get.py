@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from vault_credential_process import auth, cache
 from vault_credential_process.cache.entry import Entry
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stdout is None:
         raise _unread("closed")
     place: Ticket | None = arguments.place
-    with _Watchdog() as watchdog:
+    with Watchdog() as watchdog:
         watched = _states([config_path(os.environ)])
         config = parser.configuration(arguments)
         waited = place.waited if place is not None else 0.0
@@ -104,13 +104,17 @@ def _unread(reason: str | None) -> VaultCredentialError:
     return VaultCredentialError(f"stdout: {reason}; nobody receives the credentials; check who runs this command")
 
 
-class _Watchdog:
+class Watchdog:
     """Ends the process when the deadline passed in a wait that no timeout reaches: a name server, a pipe, a disk."""
 
     _timer: threading.Timer | None = None
     _seconds = DEFAULT_WAIT
 
-    def __enter__(self) -> _Watchdog:
+    def __init__(self, before: Callable[[], object] | None = None) -> None:
+        """``before`` is called before the last word is said."""
+        self._before = before
+
+    def __enter__(self) -> Watchdog:
         self.set(DEFAULT_WAIT)
         return self
 
@@ -128,6 +132,8 @@ class _Watchdog:
         self._timer.start()
 
     def _bite(self) -> None:
+        if self._before is not None:
+            self._before()
         complain(
             f"gave up after {self._seconds:g} s; check DNS, the network and the files that are named, "
             "or raise vault_aws_timeout"

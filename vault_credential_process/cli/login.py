@@ -8,6 +8,7 @@ import sys
 
 from vault_credential_process import cache
 from vault_credential_process.cli import parser
+from vault_credential_process.cli.spinner import Spinner
 from vault_credential_process.cli.terminal import Terminal
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import Deadline
@@ -42,10 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
             "be lost; name a cache that does: runtime or keyring"
         )
     deadline = Deadline(PATIENCE + config.vault_aws_timeout)
-    person = Terminal(deadline, browser=not arguments.no_browser)
-    kept = Fetcher(config, cache=backend, needs_role=False).log_in(person, deadline)
-    with Vault(config, deadline.at_most(GLANCE)) as vault:
-        name = vault.display_name(kept.token)
+    with Spinner(sys.stderr, f"logging in to {config.vault_addr}") as spinner:
+        person = Terminal(deadline, browser=not arguments.no_browser, spinner=spinner)
+        kept = Fetcher(config, cache=backend, needs_role=False).log_in(person, deadline)
+        with Vault(config, deadline.at_most(GLANCE)) as vault:
+            name = vault.display_name(kept.token)
     who = f" as {name}" if name and kept.path != f"auth/{name}" else ""
     policies = ", ".join(kept.token.policies) or "none"
     uses = f" and serves {kept.token.uses_left} times" if kept.token.uses_left is not None else ""

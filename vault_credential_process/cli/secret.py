@@ -39,15 +39,15 @@ def run(arguments: argparse.Namespace) -> int:
     :raises ConfigurationError: when there is no such entry, no keyring, or no usable secret.
     :raises UnreachableError: when the keyring fails.
     """
-    name = _checked(arguments.name)
+    name = checked(arguments.name)
     sources.require_store()
     if arguments.action == "set":
         _set(name)
         told = f"kept as {name}; write vault_secret_id_keyring = {name}, or the vault_*_keyring that it is for"
-    elif _get(name) is None:
+    elif held(name) is None:
         raise ConfigurationError(f"the keyring holds no entry {name!r}; secret set {name} makes it")
     elif arguments.action == "delete":
-        _delete(name)
+        put_back(name, None)
         told = f"forgot {name}"
     else:
         told = f"the keyring holds {name}"
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _checked(name: str) -> str:
+def checked(name: str) -> str:
     """Return a name that can stand in a profile as it is.
 
     :raises ConfigurationError: when it cannot.
@@ -73,10 +73,10 @@ def _set(name: str) -> None:
 
     secret = _typed(name)
     _ask(keyring.set_password, name, secret)
-    kept = _get(name)
+    kept = held(name)
     if kept is None or not hmac.compare_digest(kept.encode(), secret.encode()):
         if kept is not None:
-            _delete(name)
+            put_back(name, None)
         raise ConfigurationError("the keyring did not keep the secret as it is; name a file instead")
 
 
@@ -89,16 +89,27 @@ def _typed(name: str) -> str:
     return sources.single_line(content, f"secret set {name}", "the secret")
 
 
-def _get(name: str) -> str | None:
+def held(name: str) -> str | None:
+    """Return what an entry holds; ``None`` where there is none.
+
+    :raises UnreachableError: when the keyring fails.
+    """
     import keyring
 
     return _ask(keyring.get_password, name)
 
 
-def _delete(name: str) -> None:
+def put_back(name: str, secret: str | None) -> None:
+    """Have an entry hold what it held before; with ``None`` forget it.
+
+    :raises UnreachableError: when the keyring fails.
+    """
     import keyring
 
-    _ask(keyring.delete_password, name)
+    if secret is None:
+        _ask(keyring.delete_password, name)
+    else:
+        _ask(keyring.set_password, name, secret)
 
 
 def _ask(ask: Callable[..., _T], *arguments: str) -> _T:

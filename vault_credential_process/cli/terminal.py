@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
-import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from vault_credential_process.cli.signals import undone
+from vault_credential_process.cli.spinner import Spinner
 from vault_credential_process.errors import ConfigurationError, DeadlineError
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.timed import in_time
@@ -40,10 +39,11 @@ sys.exit(name in {"www-browser", "links", "links2", "elinks", "lynx", "w3m"} or 
 class Terminal:
     """Somebody at the terminal, who has as long as the call has; a :class:`~vault_credential_process.models.Person`."""
 
-    def __init__(self, deadline: Deadline, *, browser: bool = True) -> None:
-        """Look for nothing yet; without ``browser`` none is opened."""
+    def __init__(self, deadline: Deadline, *, browser: bool = True, spinner: Spinner | None = None) -> None:
+        """Look for nothing yet; without ``browser`` none is opened. What is asked and told interrupts ``spinner``."""
         self._deadline = deadline
         self._browser = browser
+        self._spinner = spinner or Spinner(None, "")
 
     def ask(self, question: str) -> str:
         """Return what is typed after the question, without an echo.
@@ -51,7 +51,8 @@ class Terminal:
         :raises ConfigurationError: when there is no terminal, or no line of text is typed.
         :raises DeadlineError: when nobody answers in time.
         """
-        typed = _ask(question, self._deadline)
+        with self._spinner.paused():
+            typed = _ask(question, self._deadline)
         if len(typed) > LONGEST_LINE:
             raise ConfigurationError(
                 f"the terminal: a line of more than {LONGEST_LINE} bytes may have been cut off; hand it in by a file "
@@ -67,7 +68,7 @@ class Terminal:
 
     def tell(self, line: str) -> None:
         """Write a line to stderr, if there is one to write to."""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with self._spinner.aside(), contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 
@@ -163,26 +164,8 @@ else:
             termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
             os.write(terminal, b"\n")
 
-        def leave(number: int, _: object) -> None:
-            end()
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            # Here again after a stop alone.
-            signal.signal(number, leave)
-            begin()
-
-        handlers: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTSTP, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-                if signal.getsignal(number) == signal.SIG_DFL:
-                    handlers[number] = signal.signal(number, leave)
-        try:
-            begin()
+        with undone(begin, end):
             yield
-        finally:
-            end()
-            for caught, handler in handlers.items():
-                signal.signal(caught, handler)
 
     def _line(terminal: int, deadline: Deadline) -> bytes:
         typed = b""
