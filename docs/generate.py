@@ -1,14 +1,17 @@
-"""Writes ``docs/settings.md`` from the option tables, and the tables of ``docs/wire.md``: ``python docs/generate.py``.
+"""Writes what the package's own tables tell: ``python docs/generate.py``; with ``--check`` it only compares.
 
-``--check`` only compares.
+``docs/settings.md`` comes from the option tables, ``docs/commands.md`` and the manual page from the parser, and the
+tables of ``docs/wire.md`` from the limits and the retries.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.machinery
 import pathlib
 import re
 import sys
+import types
 from collections.abc import Iterable, Sequence
 
 from vault_credential_process import auth, connections, fastpath, probe, sources
@@ -20,6 +23,8 @@ from vault_credential_process.retries import Failure
 
 TARGET = pathlib.Path(__file__).with_name("settings.md")
 WIRE = TARGET.with_name("wire.md")
+COMMANDS = TARGET.with_name("commands.md")
+MANUAL = TARGET.with_name("man") / "vault-credential-process.1"
 
 TOP = """\
 # Settings
@@ -70,18 +75,34 @@ _DEFAULT_IN_HELP = re.compile(r" \((?:default: (.+)|(required))\)$")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, or with ``--check`` tell by the exit code whether it is up to date."""
+    """Write the pages, or with ``--check`` tell by the exit code whether it is up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the file differs")
-    texts = {TARGET: page(), WIRE: wire(WIRE.read_text(encoding="utf-8"))}
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file differs")
+    reference = _beside("reference")
+    texts = {
+        TARGET: page(),
+        WIRE: wire(WIRE.read_text(encoding="utf-8")),
+        COMMANDS: reference.commands_page(),
+        MANUAL: reference.manual(),
+    }
     if not parser.parse_args(arguments).check:
         for target, text in texts.items():
-            target.write_text(text, encoding="utf-8")
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="\n")
         return 0
     old = [t for t, text in texts.items() if not t.is_file() or t.read_text(encoding="utf-8") != text]
     for target in old:
         sys.stderr.write(f"{target} is not up to date; run python docs/generate.py\n")
     return 1 if old else 0
+
+
+def _beside(name: str) -> types.ModuleType:
+    """Return a module of this directory, which is no package and may not be on the path."""
+    loader = importlib.machinery.SourceFileLoader(name, str(pathlib.Path(__file__).with_name(f"{name}.py")))
+    module = types.ModuleType(name)
+    module.__file__ = loader.path
+    loader.exec_module(module)
+    return module
 
 
 def wire(text: str) -> str:

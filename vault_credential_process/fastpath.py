@@ -399,7 +399,7 @@ def listed(directory: str) -> list[str]:
 
 def ticket(arguments: Sequence[str], environ: Mapping[str, str]) -> Ticket | None:
     """Return the place of a call at its quick key; ``None`` where there is no private directory."""
-    directory = _existing(environ) or runtime_directory(environ)[0]
+    directory = existing_directory(environ) or runtime_directory(environ)[0]
     if directory is None:
         return None
     relevant = sorted(f"{n}={v}" for n, v in environ.items() if n.startswith(_PREFIXES) or n in _NAMES)
@@ -420,7 +420,7 @@ def _directory() -> str:
         return ""
 
 
-def _existing(environ: Mapping[str, str]) -> str | None:
+def existing_directory(environ: Mapping[str, str]) -> str | None:
     """Return the directory that an earlier call made, without reading the mounts: its answers name its device."""
     if not sys.platform.startswith("linux"):
         return None

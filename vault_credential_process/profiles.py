@@ -44,35 +44,68 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
     """
     named = profile_name(arguments, environ)
     path = config_path(environ)
-    parser = configparser.RawConfigParser()
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
+        parser = _read(path)
     except FileNotFoundError:
         if not named:
             return None
         raise ConfigurationError(
             f"{path}: no such file, so there is no profile {named!r}; create it, or set AWS_CONFIG_FILE"
         ) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
-    except configparser.Error as error:
-        raise ConfigurationError(f"{path}: {_without_values(error)}; mend the file") from None
     name = named or "default"
-    found: Profile | None = None
-    for section in parser.sections():
-        if _called(section) == name:
-            # The last of several spellings of one name, as in botocore.
-            found = Profile(name, {key: _nested(value) for key, value in parser.items(section)})
-    if found is not None or not named:
-        return found
+    section = _sections(parser).get(name)
+    if section is not None:
+        return _profile(parser, name, section)
+    if not named:
+        return None
     if parser.has_section(name) and not name.startswith("profile "):
         raise ConfigurationError(f"{path}: the section of a profile is written {section_name(name)}, not [{name}]")
     raise ConfigurationError(f"{section_name(name)} is not in {path}; name another with --profile or AWS_PROFILE")
 
 
-def _called(section: str) -> str | None:
+def every_profile(environ: Mapping[str, str]) -> list[Profile]:
+    """Return all profiles of the AWS config file, in its order; none where there is no file.
+
+    :raises ConfigurationError: when the file cannot be read.
+    """
+    try:
+        parser = _read(config_path(environ))
+    except FileNotFoundError:
+        return []
+    return [_profile(parser, name, section) for name, section in _sections(parser).items()]
+
+
+def _read(path: str) -> configparser.RawConfigParser:
+    """Return the content of a config file.
+
+    :raises FileNotFoundError: when there is none.
+    :raises ConfigurationError: when it cannot be read.
+    """
+    parser = configparser.RawConfigParser()
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
+    except configparser.Error as error:
+        raise ConfigurationError(f"{path}: {_without_values(error)}; mend the file") from None
+    return parser
+
+
+def _sections(parser: configparser.RawConfigParser) -> dict[str, str]:
+    """Return the section of each profile: of several spellings of one name the last, as in botocore."""
+    named = ((called(section), section) for section in parser.sections())
+    return {name: section for name, section in named if name is not None}
+
+
+def _profile(parser: configparser.RawConfigParser, name: str, section: str) -> Profile:
+    return Profile(name, {key: _nested(value) for key, value in parser.items(section)})
+
+
+def called(section: str) -> str | None:
     """Return the name of the profile that a section holds; ``None`` where it holds none (``build_profile_map``)."""
     if section == "default":
         return section

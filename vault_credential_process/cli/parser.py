@@ -20,16 +20,43 @@ from vault_credential_process.models import Option, options_of
 from vault_credential_process.profiles import find_profile, profile_name
 
 COMMANDS = {
-    "get": "print the credentials of a profile as the AWS credential_process contract wants them",
-    "login": "log in as a person: get goes on with the token for as long as it lives",
-    "logout": "end what login began: revoke the token, and forget it and its credentials",
-    "secret": "keep a secret in the system's keyring, for the settings vault_*_keyring",
-    "status": "show what is held for a profile, without asking Vault",
+    "configure": "write a profile, by questions or by flags",
+    "get": "print credentials, as the AWS credential_process wants them",
+    "exec": "run a program with credentials that refresh",
+    "shell": "run your shell with credentials that refresh",
+    "serve": "serve credentials to SDKs in containers, at a local address",
+    "login": "log in as a person; get goes on with the token while it lives",
+    "logout": "end what login began: revoke the token, forget its credentials",
+    "secret": "keep a secret in the system's keyring, for vault_*_keyring",
+    "env": "print credentials as lines for a shell or a .env file",
+    "whoami": "ask AWS who a program with this profile is",
+    "console": "sign in to the AWS console, in the browser",
+    "status": "show what is held and how long it lives, without asking Vault",
+    "doctor": "find out what is wrong between a profile and AWS",
     "cache": "list what is held for all profiles, or forget it",
-    "autoload": "have unmodified boto3 programs of a Python environment use Vault without a subprocess",
-    "demo": "show it all on this machine: a real server, unmodified boto3, the aws command",
+    "completion": "print the completion script of bash, zsh, fish or PowerShell",
+    "autoload": "have unmodified boto3 programs use Vault, without a subprocess",
+    "demo": "see it all work on this machine, with a real server",
 }
 """Each command with its one-line help; the module of the same name in this package adds its options and runs it."""
+
+GROUPS = {
+    "to begin with": ("demo", "configure", "doctor"),
+    "credentials for programs": ("get", "exec", "shell", "serve", "env", "autoload"),
+    "people": ("login", "logout", "whoami", "console"),
+    "what is kept": ("status", "cache", "secret"),
+    "this command": ("completion",),
+}
+"""The commands by what somebody wants, as the general help shows them."""
+
+FIRST = """\
+first things to try:
+  vault-credential-process demo                      see it work on this machine
+  vault-credential-process configure                 write a profile
+  vault-credential-process doctor --profile webapp   see what is right with it
+
+vault-credential-process COMMAND --help tells the flags of one, with an example.
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,18 +83,48 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     """Parse the arguments and run the command they name; ``place`` is where ``get`` leaves its quick answer."""
     coredump.forbid()
     _keep_exit_codes()
+    if not argv and "_ARGCOMPLETE" in os.environ:
+        from vault_credential_process.cli import completers
+
+        if completers.is_asked(os.environ):
+            return completers.answer(build)
+    argv, command_line = _parted(argv)
+    parser = build(argv)
+    given = argparse.Namespace(place=place, command_line=command_line)
+    arguments, unknown = parser.parse_known_args(list(argv), given)
+    if unknown:
+        raise _unknown(unknown)
+    logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
+    code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
+    return code
+
+
+def build(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser for a command line: with the options of the command that it names, if it names one."""
     named = next((word for word in argv if word in COMMANDS), None)
     parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:
         module = importlib.import_module(f"vault_credential_process.cli.{named}")
         subparsers[named].words = argv
         module.add_options(subparsers[named])
-    arguments, unknown = parser.parse_known_args(list(argv), argparse.Namespace(place=place))
-    if unknown:
-        raise _unknown(unknown)
-    logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
-    code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
-    return code
+    return parser
+
+
+def _parted(argv: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """Return the words that are ours, and those behind ``--`` that ``exec`` runs, which nothing of ours looks at.
+
+    :raises ConfigurationError: for an ``exec`` without ``--``: nobody could tell whose a flag is.
+    """
+    if next((word for word in argv if word in COMMANDS), None) != "exec":
+        return argv, []
+    if "--" in argv:
+        at = list(argv).index("--")
+        return argv[:at], list(argv[at + 1 :])
+    if {"-h", "--help"} & set(argv):
+        return argv, []
+    raise ConfigurationError(
+        "exec: the command stands behind --: vault-credential-process exec --profile webapp -- aws s3 ls"
+    )
 
 
 def _keep_exit_codes() -> None:
@@ -91,30 +148,46 @@ def _parser(commands: list[str]) -> tuple[_Parser, dict[str, _Parser]]:
     group.add_argument("--log-file", metavar="FILE", help="append the same to a file, for a credential_process line")
     parser = _Parser(
         prog="vault-credential-process",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
         description="AWS credentials from HashiCorp Vault or OpenBao, for programs that must not know about Vault.",
-        epilog="example: credential_process = /opt/vcp/bin/vault-credential-process get --profile webapp",
+        epilog=FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    # Its own list of the commands is left out of the help, which has them by groups.
+    subparsers = parser.add_subparsers(
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        prog=parser.prog,
+        parser_class=_Parser,
+        help=argparse.SUPPRESS,
+    )
     made = {
         name: subparsers.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
         for name, text in COMMANDS.items()
         if name in commands
     }
+    lines = {line.dest: line for line in subparsers._choices_actions}
+    for title, names in GROUPS.items():
+        parser.add_argument_group(title)._group_actions += [lines[name] for name in names if name in lines]
     return parser, made
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse.ArgumentParser, *, profiles: bool = False) -> None:
     """Add ``--profile`` and a flag for each setting that may be given on the command line.
 
     The flags of auth methods only where the command line has one that is none of the general settings: loading every
-    method costs a tenth of a call that has to ask Vault.
+    method costs a tenth of a call that has to ask Vault. With ``profiles`` several may be named: a list.
     """
     words = getattr(parser, "words", ())
     if {"-h", "--help"} & set(words):
         parser.usage = f"%(prog)s{_actions(parser)} [--profile NAME] [setting ...]"
-    parser.add_argument("--profile", metavar="NAME", help="profile of the AWS config file (AWS_PROFILE)")
+    how, several = ("append", "; may be given several times") if profiles else ("store", "")
+    parser.add_argument(
+        "--profile", metavar="NAME", action=how, help=f"profile of the AWS config file (AWS_PROFILE){several}"
+    )
     parser.add_argument(
         "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
     )
