@@ -1,4 +1,4 @@
-"""The pages of ``docs/auth``: their commands are run and their profiles used, so that what they tell works."""
+"""The pages of ``docs``: their commands are run and their profiles used, so that what they tell works."""
 
 from __future__ import annotations
 
@@ -8,15 +8,42 @@ import pathlib
 import re
 import shlex
 import subprocess
+import textwrap
 from collections.abc import Mapping
 
 from vault_credential_process.demo.server import VaultServer
 
 from .conftest import ROOT
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+"""All that tells commands."""
+SHELLS = ("bash", "sh", "zsh", "fish", "powershell")
+"""Languages of blocks that hold commands without a prompt and nothing else."""
+
+
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    """Return language and content of each fenced block, be it indented or not."""
+    found = re.findall(r"^( *)```([\w-]*)\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return [(language, textwrap.dedent(content)) for _, language, content in found]
+
+
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a page in order, a line continued with a backslash joined.
+
+    They are the lines of ``console`` blocks that begin with ``$``, and all of a shell's own blocks but comments.
+    """
+    commands = []
+    for language, content in blocks_of(text):
+        lines = content.replace("\\\n", "").splitlines()
+        if language == "console":
+            commands += [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        elif language in SHELLS:
+            commands += [line for line in lines if line.strip() and not line.startswith("#")]
+    return commands
+
 
 class Page:
-    """One page: its set-up commands (``console`` blocks below "Set up Vault") and its profile (the first ``ini``)."""
+    """One page of ``docs/auth``: its set-up commands, below "Set up Vault", and its profile, the first ``ini``."""
 
     def __init__(self, method: str) -> None:
         """Read the page of a method."""
@@ -30,9 +57,7 @@ class Page:
 
     def commands(self) -> list[str]:
         """Return the commands that set Vault up, a line continued with a backslash joined."""
-        blocks = re.findall(r"```console\n(.*?)```", self.section("Set up Vault"), re.DOTALL)
-        lines = "".join(blocks).replace("\\\n", "").splitlines()
-        return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        return commands_of(self.section("Set up Vault"))
 
     def set_up(self, server: VaultServer, directory: pathlib.Path, replacing: Mapping[str, str] | None = None) -> None:
         """Run the commands as the administrator, with the server's own program as ``vault``.
