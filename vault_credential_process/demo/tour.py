@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def run(say: Say, *, engine: Engine, keep: bool, command: str) -> None:
         laboratory = _start(say, stack, engine, directory)
         settings = _set_up(say, stack, laboratory)
         config = _write_config(say, laboratory, settings, command)
-        _run_programs(say, config)
+        _run_programs(say, config, laboratory.cloud.endpoint)
         say(f"Done in {time.monotonic() - started:.0f} s.")
         if keep:
             _stay(say, laboratory, config)
@@ -109,15 +110,16 @@ def _write_config(say: Say, laboratory: Laboratory, settings: dict[str, str], co
     return config
 
 
-def _run_programs(say: Say, config: pathlib.Path) -> None:
+def _run_programs(say: Say, config: pathlib.Path, endpoint: str) -> None:
     environ = {n: v for n, v in os.environ.items() if not _is_foreign(n)}
     environ |= {**_variables(config), "AWS_EC2_METADATA_DISABLED": "true"}
     say("4. An unmodified boto3 program, which knows only AWS_PROFILE and AWS_CONFIG_FILE")
     _show(say, [sys.executable, str(_PROGRAMS / "list_buckets.py")], environ)
     aws = shutil.which("aws")
     if aws:
-        say(f"5. The aws command ({_version_of(aws, environ)})")
-        _show(say, [aws, "s3", "ls"], environ)
+        version = _version_of(aws, environ)
+        say(f"5. The aws command ({version})")
+        _show(say, [aws, *([] if _reads_endpoint(version) else ["--endpoint-url", endpoint]), "s3", "ls"], environ)
     else:
         say("5. The aws command: there is none on PATH; install the AWS CLI to see it here")
     environ["AWS_PROFILE"] = "shortlived"
@@ -190,6 +192,12 @@ def _running(arguments: list[str], environ: dict[str, str], errors: int) -> Iter
 def _version_of(aws: str, environ: dict[str, str]) -> str:
     done = subprocess.run([aws, "--version"], env=environ, capture_output=True, text=True, check=False, timeout=30)
     return (done.stdout or done.stderr).split(" ")[0].strip()
+
+
+def _reads_endpoint(version: str) -> bool:
+    """Tell whether an AWS CLI takes ``endpoint_url`` from the profile: since 1.29 and 2.13."""
+    found = re.match(r"aws-cli/(\d+)\.(\d+)", version)
+    return found is not None and int(found[2]) >= {"1": 29, "2": 13}.get(found[1], 0)
 
 
 def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:
