@@ -39,7 +39,8 @@ ENGINE = find_engine(os.environ)
 NAME = "vault_credential_process"
 OF_PLATFORMS = {name for method in auth.METHODS for name in auth.find(method).ambient}
 SOURCES = (
-    *("LICENSE", "MANIFEST.in", "README.md", "SECURITY.md", "pyproject.toml", "setup.cfg", NAME),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md"),
+    *("pyproject.toml", "setup.cfg", NAME),
     *(".ci", ".github", "benchmarks", "docs", "examples", "tests", "tools"),
 )
 """All that the project is made of."""

@@ -17,6 +17,9 @@ NO_PASSWORD = "a name, a kind of token or a default; no secret stands in the sou
 OWN_SERVER = "the demo's own server on loopback, made a moment ago"
 LOOKED_AT = {
     ("auth/aws_chain.py", "B404"): "names an error of subprocess; starts nothing",
+    ("cli/child.py", "B404"): STARTS_PROGRAMS,
+    ("cli/child.py", "B603"): "starts the program of exec, which the user names",
+    ("cli/child.py", "B606"): "becomes that program, without a shell on purpose",
     ("cli/terminal.py", "B404"): STARTS_PROGRAMS,
     ("cli/terminal.py", "B603"): "starts this Python, which opens a browser; the address goes in by stdin",
     ("commands.py", "B404"): STARTS_PROGRAMS,
@@ -41,6 +44,7 @@ LOOKED_AT = {
     ("cli/status.py", "B105"): NO_PASSWORD,
     ("testing/auth.py", "B105"): "a token of no server",
     ("tokens.py", "B105"): NO_PASSWORD,
+    ("tokenfile.py", "B108"): "a private directory is made in it",
     ("vault.py", "B106"): "no token at all",
 }
 """Each kind of finding in each file that is right as it is, and why."""

@@ -14,24 +14,29 @@ from .conftest import ROOT
 PACKAGE = ROOT / "vault_credential_process"
 LAYERS = {
     "models": 0, "errors": 0, "expiry": 0, "parsers": 0, "lock": 0, "forks": 0, "timed": 0, "fastpath": 0,
-    "profiles": 1, "config": 1,
+    "profiles": 1, "config": 1, "awsconfig": 1,
     "blotting": 2, "commands": 2, "sources": 2, "tls": 2, "connections": 2, "transport": 2, "failures": 2,
     "answers": 2, "refusals": 2,
     "mfa": 2, "retries": 2, "requester": 2, "sts": 2, "vault": 2, "auth": 2, "cache": 2, "refused": 2,
-    "probe": 3, "tokens": 3, "flight": 3, "fetcher": 3,
+    "awswire": 2,
+    "probe": 3, "caller": 3, "federation": 3, "tokens": 3, "flight": 3, "fetcher": 3,
     "process": 4, "background": 4, "health": 4, "keeper": 4, "registry": 4, "healing": 4, "chain": 4,
     "aio": 4, "provider": 4, "manager": 4, "autoload": 4, "awscli": 4,
+    "sockets": 4, "exposition": 4, "served": 4, "endpoint": 4, "tokenfile": 4, "server": 4,
+    "doctor": 4,
     "cli": 5, "demo": 5, "__main__": 5, "testing": 5,
 }  # fmt: skip
 ORDER_WITHIN = {
     "expiry": 0, "errors": 0, "models": 0, "parsers": 1,
-    "profiles": 0, "config": 1,
+    "profiles": 0, "config": 1, "awsconfig": 1,
     "blotting": 0, "commands": 0, "sources": 0, "tls": 0, "connections": 1, "transport": 1, "failures": 0,
     "answers": 0, "refusals": 1,
     "retries": 2, "requester": 2, "sts": 0, "cache": 3, "refused": 4, "mfa": 5, "vault": 6, "auth": 7,
+    "awswire": 0, "caller": 1, "federation": 1,
     "probe": 0, "tokens": 0, "flight": 1, "fetcher": 2,
     "process": 0, "background": 0, "health": 0, "keeper": 1, "registry": 2, "healing": 2, "chain": 1, "aio": 2,
-    "provider": 3, "manager": 4, "autoload": 4, "awscli": 5,
+    "provider": 3, "manager": 4, "autoload": 4, "awscli": 5, "doctor": 5,
+    "sockets": 0, "exposition": 1, "served": 2, "endpoint": 3, "tokenfile": 4, "server": 4,
 }  # fmt: skip
 """Layers of several storeys: within one, a module imports only what stands below it or beside it in a lower place."""
 

@@ -15,6 +15,7 @@ import pytest
 
 from vault_credential_process import auth, errors
 from vault_credential_process.cli import BUG, INTERRUPTED
+from vault_credential_process.cli.exec import NOT_EXECUTABLE, NOT_FOUND
 from vault_credential_process.cli.parser import COMMANDS
 from vault_credential_process.config import Config
 from vault_credential_process.demo.laboratory import Laboratory
@@ -26,7 +27,8 @@ from .test_code import SOURCES, room
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
+BESIDE = [ROOT / f"{name}.md" for name in ("README", "SECURITY", "CHANGELOG", "CONTRIBUTING")]
+PAGES = [*BESIDE, *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -221,7 +223,7 @@ class TestErrors:
         page = (DOCS / "errors.md").read_text(encoding="utf-8")
 
         assert {int(code) for code in re.findall(r"^## (\d+)", page, re.MULTILINE)} == {
-            1, *OURS.values(), BUG, INTERRUPTED,
+            1, *OURS.values(), BUG, NOT_EXECUTABLE, NOT_FOUND, INTERRUPTED,
         }  # fmt: skip
 
 

@@ -7,9 +7,10 @@ import dataclasses
 import importlib
 from collections.abc import Iterator
 
-from vault_credential_process.cli import parser
+from vault_credential_process.cli import completion, parser
 
 PROFILE = "--profile=webapp"
+OTHER = ("--profile=other", "--auth=jwt", "--vault-addr=http://127.0.0.1:1", "--role=other")
 OF_SETTINGS = {"--no-cache", "-v", "--log-file"}
 """Flags that every command has, or that stand for a setting."""
 
@@ -35,7 +36,41 @@ RUNS: dict[str, tuple[Run, ...]] = {
         Run(("get", PROFILE)),
         Run(("get", PROFILE, "--no-cache"), asks_vault=True),
     ),
-    "status": (Run(("status", PROFILE)), Run(("status", PROFILE, "--json"))),
+    "configure": (
+        Run(("configure", PROFILE, "--yes", "--replace", "--read"), asks_vault=True),
+        Run(("configure", PROFILE, "--timeout=19", "--replace", "--dry-run"), asks_vault=True),
+        Run(("configure", *OTHER, "--no-login", "--yes")),
+        Run(("configure", "--profile=other", "--remove", "--yes")),
+    ),
+    "env": (
+        Run(("env", PROFILE, "--shell=sh"), asks_vault=True),
+        *(Run(("env", PROFILE, f"--shell={name}")) for name in ("fish", "powershell", "dotenv")),
+        Run(("env", PROFILE, "--shell=sh", "--unset")),
+    ),
+    "whoami": (Run(("whoami", PROFILE), asks_vault=True), Run(("whoami", PROFILE, "--json"))),
+    "console": (
+        Run(("console", PROFILE, "--print"), asks_vault=True),
+        Run(("console", PROFILE, "--print", "--destination=s3", "--duration=1h")),
+        Run(("console", PROFILE), apart="it needs a browser: tests/test_console.py"),
+    ),
+    "status": (
+        Run(("status", PROFILE)),
+        Run(("status", PROFILE, "--json")),
+        Run(("status", "--all")),
+        Run(("status", "--all", "--json")),
+        Run(("status", PROFILE, "--watch=1"), apart="it needs a terminal: tests/test_status.py"),
+    ),
+    "doctor": (
+        Run(("doctor", PROFILE, "--json", "--no-login", "--read"), apart="it starts the aws command: test_doctor.py"),
+    ),
+    **{
+        name: (Run((name, PROFILE, "--env", "--nest", "--keep-vault-env"), apart="it runs a program: test_exec.py"),)
+        for name in ("exec", "shell")
+    },
+    "serve": (
+        Run(("serve", PROFILE), apart="it runs until it is stopped: test_serve.py"),
+        Run(("serve", "--check"), apart="the same"),
+    ),
     "cache list": (Run(("cache", "list")), Run(("cache", "list", "--json"))),
     "cache clear": (
         Run(("cache", "clear", PROFILE, "--revoke"), asks_vault=True),
@@ -53,6 +88,7 @@ RUNS: dict[str, tuple[Run, ...]] = {
     "autoload enable": (Run(("autoload", "enable")), Run(("autoload", "enable", "--force"))),
     "autoload status": (Run(("autoload", "status")), Run(("autoload", "status", "--json"))),
     "autoload disable": (Run(("autoload", "disable")),),
+    **{f"completion {shell}": (Run(("completion", shell)),) for shell in completion.SHELLS},
     "demo": (Run(("demo", "--keep"), apart="it is interrupted early, and runs to its end with the soak"),),
 }
 """Each command with its actions, in an order in which one finds what another left."""

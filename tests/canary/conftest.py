@@ -38,7 +38,7 @@ def staged(
 
     @contextlib.contextmanager
     def stage(play: Play, *, temporary: bool = True) -> Iterator[Stage]:
-        with ScriptedServer(context=play.context) as server, monkeypatch.context() as patch:
-            yield Stage(tmp_path, shm, patch, server, play, Pair(temporary=temporary))
+        with ScriptedServer(context=play.context) as server, ScriptedServer() as aws, monkeypatch.context() as patch:
+            yield Stage(tmp_path, shm, patch, server, play, Pair(temporary=temporary), aws)
 
     return stage

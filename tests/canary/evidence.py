@@ -14,7 +14,12 @@ from .search import Search
 
 PLACES = {
     "stdout of get": "the document; AWS credentials may stand there, nothing else",
-    "stdout": "of every other command, and of a `get` that fails",
+    "lines of env": "AWS credentials may stand there, nothing else",
+    "address of console": "what `console --print` prints; a sign-in token may stand there, nothing else",
+    "answer of serve": "the credentials, for who has its token; AWS credentials may stand there, nothing else",
+    "other answer of serve": "health, metrics, refusals, and what it tells while Vault is away",
+    "token file": "of `serve`; the token that its clients send may stand there",
+    "stdout": "of every other command, and of one of these that fails",
     "stderr": "with `-v`",
     "terminal": "a pseudo-terminal on which somebody types",
     "log file": "`--log-file`",
@@ -25,6 +30,8 @@ PLACES = {
     "repr": "of every object of ours that is alive",
     "command line": "of our processes and of those that they start, from the audit hook and `/proc/<pid>/cmdline`",
     "environment": "of what we start, from the audit hook and `/proc/<pid>/environ`: nothing that its caller had not",
+    "environment under exec": "of a program that `exec` or `shell` runs; the token of its endpoint may stand there",
+    "environment under exec --env": "the same with `--env`; AWS credentials may stand there",
     "variable": "what is put into the environment of a process while it runs",
     "file name": "of every file and directory that is made, in home, `TMPDIR`, `XDG_RUNTIME_DIR` and anywhere else",
     "file": "its content after the run, and whenever it is renamed or removed",
@@ -35,6 +42,12 @@ PLACES = {
 
 MAY_STAND = {
     "stdout of get": {"AWS credentials"},
+    "lines of env": {"AWS credentials"},
+    "address of console": {"sign-in token"},
+    "answer of serve": {"AWS credentials"},
+    "token file": {"endpoint token"},
+    "environment under exec": {"endpoint token"},
+    "environment under exec --env": {"AWS credentials"},
     "quick answer": {"AWS credentials"},
     "cache entry": {"AWS credentials", "Vault token", "unwrapped Secret ID", "kept nonce"},
 }

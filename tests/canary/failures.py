@@ -15,7 +15,7 @@ from .plays import Play, document
 from .search import ENCODINGS, FORMS
 
 PUBLIC = {
-    *("role", "role_id", "name", "redirect_uri", "provider"),
+    *("role", "role_id", "name", "redirect_uri", "provider", "paths"),
     *("subscription_id", "resource_group_name", "vm_name", "vmss_name", "resource_id"),
     *("iam_http_request_method", "iam_request_url", "iam_request_body"),
 }

@@ -7,6 +7,8 @@ import secrets
 
 KINDS = {
     "AWS credentials": "access key, secret key and session token, as Vault hands them out",
+    "sign-in token": "of an address that signs in to the AWS console",
+    "endpoint token": "what clients of `serve` and `exec` send",
     "Vault token": "handed in, or brought by a login; the tokens of a refused or wrapped answer too",
     "wrapping token": "what wraps a Secret ID",
     "Secret ID": "handed in",

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from vault_credential_process import auth, cache, cli
+from vault_credential_process import auth, cache, cli, federation, probe
 from vault_credential_process.cli import parser
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.profiles import Profile
@@ -26,13 +26,16 @@ from vault_credential_process.testing.scripted import Reply, ScriptedServer, rep
 from .evidence import Evidence
 from .failures import proofs, repeating
 from .inner import canary_witness
-from .plants import Pair, Secret
+from .plants import Pair, Secret, word
 from .plays import Play
 from .search import Search
 
 READ = ("GET", "aws/creds/webapp")
 GENERAL = {"vault_aws_role": "webapp", "vault_max_retries": "0", "vault_aws_timeout": "20"}
 LOGGER = "vault_credential_process"
+_OF_SECRETS = {"get": "stdout of get", "env": "lines of env", "console": "address of console"}
+"""What prints secrets, and where they may stand then."""
+_CALLER = b"<R><Account>123456789012</Account><Arn>arn:aws:iam::123456789012:user/a</Arn><UserId>A</UserId></R>"
 
 
 class Terminalless(io.TextIOWrapper):
@@ -58,6 +61,9 @@ class Stage:
     server: ScriptedServer
     play: Play
     pair: Pair
+    aws: ScriptedServer
+    """What answers for STS and for the console's federation endpoint when a person asks."""
+    signin: Secret = dataclasses.field(default_factory=lambda: Secret("sign-in token", word("signin")))
     said: list[str] = dataclasses.field(default_factory=list)
     """What a face printed, or shows of itself."""
 
@@ -76,6 +82,11 @@ class Stage:
             self.patch.setenv(name, value)
         if self.play.method != "aws-iam":
             self.patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        self.patch.setattr(probe, "endpoint", lambda _: (f"{self.aws.address}/v1/sts", "us-east-1"))
+        console = federation.Console(f"{self.aws.address}/v1/federation", "console.aws.amazon.com")
+        self.patch.setattr(federation, "CONSOLES", {"aws": console})
+        self.aws.on("POST", "sts", reply(200, _CALLER, {"Content-Type": "text/xml"}))
+        self.aws.on("POST", "federation", reply(200, {"SigninToken": self.signin.value}))
         self.script()
 
     @property
@@ -110,7 +121,7 @@ class Stage:
     @property
     def secrets(self) -> tuple[Secret, ...]:
         """All that is looked for: what was planted, and what was sent as a proof."""
-        planted = {*self.play.secrets, self.play.token, *self.pair.secrets}
+        planted = {*self.play.secrets, self.play.token, *self.pair.secrets, self.signin}
         known = {secret.value for secret in planted}
         return (*planted, *(proof for proof in proofs(self.server.requests) if proof.value not in known))
 
@@ -170,8 +181,8 @@ class Stage:
             for name, stream in streams.items():
                 patch.setattr(sys, name, stream)
             code = cli.main(arguments)
-        is_document = arguments[0] == "get" and code == 0
-        evidence.add("stdout of get" if is_document else "stdout", " ".join(arguments), streams["stdout"].text)
+        place = "stdout" if code else _OF_SECRETS.get(arguments[0], "stdout")
+        evidence.add(place, " ".join(arguments), streams["stdout"].text)
         evidence.add("stderr", " ".join(arguments), streams["stderr"].text)
         assert "internal error" not in streams["stderr"].text, streams["stderr"].text
         for error in caught:

@@ -12,6 +12,7 @@ from vault_credential_process import auth
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.sources import SERVICE
 
+from ..conftest import Run
 from ..test_autoload_command import Python, python
 from .commands import RUNS
 from .evidence import Evidence
@@ -26,7 +27,7 @@ __all__ = ["python"]
 
 Staged = Callable[..., AbstractContextManager[Stage]]
 ALL = [run for runs in RUNS.values() for run in runs if not run.apart]
-OF_PROFILES = [run for run in ALL if run.words[0] not in ("secret", "autoload")]
+OF_PROFILES = [run for run in ALL if run.words[0] not in ("secret", "autoload", "completion")]
 OF_NO_PROFILE = [run for run in ALL if run not in OF_PROFILES]
 
 
@@ -101,6 +102,26 @@ def test_secrets_and_autoload(props: Props, staged: Staged, python: Python, monk
                     assert props.store.get_password(SERVICE, "webapp") == typed.value
         assert evidence.leaks(stage.search) == set()
     assert os.path.exists(os.environ["STORE_FILE"])
+
+
+def test_completion(props: Props, staged: Staged, command: Run) -> None:
+    """What is offered on a host that holds credentials, in profiles with all that may stand there, is no secret."""
+    play = next(iter(PLAYS["approle"](props)))
+    evidence = Evidence()
+    with staged(play) as stage:
+        stage.fresh_cache()
+        assert stage.command(evidence, "get", "--profile=webapp") == 0
+        with stage.config.open("a") as config:
+            config.writelines(f"[profile {o.value[:8]}]\nvault_addr = https://u:{o.value}@h\n" for o in play.secrets)
+        offered = stage.root / "offered"
+        for line in ("get --profile ", "get --role ", "get --vault-addr ", "get -", "get --log-file ../"):
+            asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(offered), "COMP_LINE": f"us {line}"}
+            done = command(**asked, COMP_POINT=str(3 + len(line)), _ARC_DEBUG="1")
+            assert done.returncode == 0
+            evidence.add("stdout", line, done.stdout + offered.read_text())
+            evidence.add("stderr", line, done.stderr)
+            assert offered.read_text()
+        assert evidence.leaks(stage.search) == set()
 
 
 @pytest.mark.parametrize("words", [("get", "SECRET"), ("login", "--password=SECRET"), ("secret", "set", "n", "SECRET")])

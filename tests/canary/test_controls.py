@@ -104,7 +104,9 @@ def test_every_place_is_searched(staged: Staged, tmp_path: pathlib.Path, capsys:
                 [*command, stream], env=environ, capture_output=True, text=True, check=True, timeout=60
             )
             evidence.add(stream, "", getattr(done, stream))
-            evidence.add("stdout of get", "", done.stdout)
+            of_serve = ("answer of serve", "other answer of serve", "token file")
+            for place in ("stdout of get", "lines of env", "address of console", *of_serve):
+                evidence.add(place, "", done.stdout)
             evidence.add("terminal", "", getattr(done, stream))
         (stage.root / "log").write_text(SECRET.value)
         of_error(evidence)

@@ -50,7 +50,16 @@ def command_line(draw: st.DrawFn) -> list[str]:
     """A command line, of a command that neither asks anybody nor changes this environment."""
     line = draw(
         st.sampled_from(
-            (["get"],) * 6 + (["status"], ["cache", "list"], ["cache", "clear"], ["logout"], ["autoload", "status"])
+            (["get"],) * 6
+            + (
+                ["status"],
+                ["status", "--all"],
+                ["env", "--unset"],
+                ["cache", "list"],
+                ["cache", "clear"],
+                ["logout"],
+                ["autoload", "status"],
+            )
         )
         | st.sampled_from(
             (["get", "-v"], ["status", "--json"], ["cache", "x\x1b"], ["secret", "check", "x"], [], ["nosuch"])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from unittest import mock
 
 import botocore.configloader
 import botocore.exceptions
 from hypothesis import strategies as st
 
 from vault_credential_process.auth import aws_iam
-from vault_credential_process.profiles import Profile, find_profile
+from vault_credential_process.cli import completers
+from vault_credential_process.profiles import Profile, every_profile, find_profile
 
 from . import material
 from .kit import ACCEPTED, outcome, shared, target
@@ -84,8 +87,9 @@ def config_file(draw: st.DrawFn) -> bytes:
 
 @target(
     "AWS config file, as botocore reads it",
-    ("profiles.find_profile", "profiles._called", "profiles._nested", "profiles._without_values",
-    "profiles.profile_name"),
+    ("profiles.find_profile", "profiles.called", "profiles._nested", "profiles._without_values",
+    "profiles.profile_name", "profiles._read", "profiles.every_profile", "cli.completers.profiles",
+    "cli.completers.of_profiles", "cli.completers.keyring_names"),
     config_file(),
     must=(ACCEPTED, "both refuse", "ConfigurationError"),
     inputs=(
@@ -110,11 +114,22 @@ def profile(content: bytes) -> str:
             found = find_profile({"profile": name}, environ)
             assert found is not None
             assert dict(found.keys) == keys
+    assert {found.name: dict(found.keys) for found in every_profile(environ)} == known
+    assert_offered(environ, known)
     unknown = next(name for name in ("webapp", "profile", "none", "other") if name not in known)
     missing = outcome(lambda: find_profile({"profile": unknown}, environ))
     assert missing != ACCEPTED, f"{unknown} is no profile to botocore"
     assert (find_profile({}, environ) is None) is ("default" not in known)
     return ACCEPTED if known else missing
+
+
+def assert_offered(environ: dict[str, str], known: Container[str]) -> None:
+    """Check that completion offers profiles that exist, and nothing that moves the cursor of a terminal."""
+    with mock.patch.dict(os.environ, environ):
+        names = completers.profiles()
+        assert all(name and name in known for name in names)
+        values = {value for key in ("vault_aws_role", "vault_addr") for value in completers.of_profiles(key)}
+        assert all(word.isprintable() for word in (*names, *names.values(), *values, *completers.keyring_names()))
 
 
 def assert_profile(found: Profile | None) -> None:

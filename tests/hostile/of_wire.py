@@ -127,7 +127,7 @@ def sts_reply(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 @target(
     "what STS answers the probe of new keys",
-    ("probe.wait_until_known", "probe._endpoint", "sts.endpoint", "sts.signed"),
+    ("probe.wait_until_known", "probe.endpoint", "sts.endpoint", "sts.signed"),
     st.tuples(
         sts_reply(),
         st.sampled_from((b"text/xml", b"text/xml; charset", b"text/xml; charset=nosuch", b"text/xml; charset=ascii"))

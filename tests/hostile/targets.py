@@ -7,12 +7,27 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from . import of_answers, of_cache, of_command, of_login, of_paths, of_profiles, of_settings, of_wire
+from . import (
+    of_answers,
+    of_cache,
+    of_command,
+    of_doctor,
+    of_endpoint,
+    of_login,
+    of_paths,
+    of_people,
+    of_profiles,
+    of_settings,
+    of_wire,
+)
 from .kit import TARGETS
 
 __all__ = ["ELSEWHERE", "MODULES", "TARGETS", "found", "parsers_in"]
 
-MODULES = (of_answers, of_wire, of_paths, of_settings, of_profiles, of_cache, of_login, of_command)
+MODULES = (
+    *(of_answers, of_wire, of_paths, of_settings, of_profiles, of_cache),
+    *(of_login, of_command, of_people, of_doctor, of_endpoint),
+)
 """What fills the table when it is imported."""
 
 SIGNS = (
@@ -35,9 +50,12 @@ ELSEWHERE = {
     "auth.token.looked_up": "hands the answer on to answers.looked_up_token",
     "auth.token_helper.Helper.read": "what a command prints is judged by sources.single_line",
     "auth.wrapping.secret_id": "takes a word that sources.single_line let through",
+    "cli.env._dotenv": "writes a value; parses nothing",
     "commands._read": "what a command prints is judged by sources.single_line",
     "commands._read_in_thread": "the same",
     "config._check_address": "takes an address that parse_address let through",
+    "doctor.certificate._shake_hands": "takes an address that parse_address let through",
+    "doctor.network._way": "takes a proxy that parse_proxy or requests let through",
     "flight.Flight._read": "asks Vault and hands the answer on",
     "flight.Flight._read_with": "asks Vault and hands the answer on",
     "flight.Flight.load": "hands the bytes on to Entry.load",
