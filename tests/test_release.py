@@ -98,7 +98,9 @@ class TestContributing:
             "pytest tests/test_config.py -n0",
             "pytest",
             "pytest -m soak",
+            "python -m sphinx -W -b html docs site",
         ]
+        assert '"-W", "-b", "html"' in (ROOT / "tests" / "test_site.py").read_text(encoding="utf-8")
 
     def test_one_file_is_tested_as_told(self, run: Run) -> None:
         """The command for one file works."""

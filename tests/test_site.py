@@ -32,7 +32,7 @@ ELSEWHERE = re.compile(r"(?:@import|url\()\s*['\"]?((?:\w+:)?//[^'\")]*)")
 
 def build(source: pathlib.Path, target: pathlib.Path) -> subprocess.CompletedProcess[str]:
     """Build a site as the documentation says."""
-    words = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(target / "doctrees")]
+    words = ["-W", "-b", "html", "--keep-going", "-q", "-d", str(target / "doctrees")]
     return subprocess.run(
         [sys.executable, "-B", "-m", "sphinx", *words, str(source), str(target / "html")],
         capture_output=True,
