@@ -45,13 +45,14 @@ def once(
     *secrets: str,
     what: str,
     origin: str,
+    beside: str,
     locked: str,
     explain: Callable[[Refusal], VaultCredentialError],
 ) -> Iterator[None]:
     """Log in at ``path`` within, with secrets that are not sent again once they were refused as wrong ones (400).
 
-    ``what`` names them in ``cache list`` and ``origin`` in an error, ``locked`` is who would be locked out, and
-    ``explain`` makes a refusal an error.
+    ``what`` names them in ``cache list`` and ``origin`` in an error, with what may be wrong ``beside`` them, ``locked`` is
+    who would be locked out, and ``explain`` makes a refusal an error.
 
     :raises AuthenticationError: when they were refused before, and no person wants it.
     :raises VaultCredentialError: when Vault refuses.
@@ -60,8 +61,8 @@ def once(
     if before is not None and vault.person is None:
         raise AuthenticationError(
             f"{vault.config.vault_addr}/v1/{path}: login refused before: {before.said}; {origin} is not sent again "
-            f"until {before.until}, for a few wrong ones lock {locked} out: replace it, or run: "
-            f"{vault.config.login_command}"
+            f"until {before.until}, for a few wrong ones lock {locked} out: replace it or correct "
+            f"{beside}, or run: {vault.config.login_command}"
         )
     try:
         yield

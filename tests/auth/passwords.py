@@ -240,7 +240,8 @@ class PasswordContract(AuthMethodContract):
             == (
                 f"{unwilling.address}/v1/{self.login_path}: login refused before: {self.wrong}; the password (from "
                 "VAULT_PASSWORD) is not sent again until 2026-11-23T20:27:03Z, for a few wrong ones lock a user out: "
-                "replace it, or run: vault-credential-process login --profile webapp"
+                "replace it or correct vault_username (from vault_username in [profile webapp]), or run: "
+                "vault-credential-process login --profile webapp"
             )
         )
 

@@ -270,8 +270,8 @@ def test_refused_secret_id_is_not_sent_again(
     assert "login refused: invalid role or secret ID; check vault_role_id" in told[0]
     again = (
         f"{scripted.address}/v1/{LOGIN}: login refused before: invalid role or secret ID; the Secret ID (from {path}) "
-        "is not sent again until 2026-11-23T20:27:03Z, for a few wrong ones lock the role out: replace it, or run: "
-        f"vault-credential-process login --vault-addr {scripted.address}"
+        "is not sent again until 2026-11-23T20:27:03Z, for a few wrong ones lock the role out: replace it or correct "
+        f"vault_role_id (from --role-id), or run: vault-credential-process login --vault-addr {scripted.address}"
     )
     assert told[1:] == [again] * 5
 

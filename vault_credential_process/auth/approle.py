@@ -130,6 +130,7 @@ class AppRole(AuthMethod):
             secret_id,
             what="refused Secret ID",
             origin=f"the Secret ID ({'unwrapped ' if source.key == _WRAPPED else ''}from {source})",
+            beside=f"vault_role_id (from {self.config.origin('vault_role_id')})",
             locked="the role",
             explain=explain,
         ):

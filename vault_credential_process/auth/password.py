@@ -93,6 +93,7 @@ class PasswordMethod(AuthMethod):
             password,
             what="refused password",
             origin=origin,
+            beside=f"vault_username (from {self.config.origin('vault_username')})",
             locked="a user",
             explain=lambda refusal: self._refused(refusal, username, origin),
         ):
