@@ -53,9 +53,10 @@ def new_key(tenant: Tenant, cloud: aws.LocalAWS, user: str) -> str:
     for old in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
         iam.delete_access_key(UserName=user, AccessKeyId=old["AccessKeyId"])
     made = iam.create_access_key(UserName=user)["AccessKey"]
-    cloud.check(True)
     data = {"access_key": made["AccessKeyId"], "secret_key": made["SecretAccessKey"], "security_token": None}
     tenant.laboratory.write(tenant.role, data)
+    # Not before: who is refused the old key meanwhile would be handed it once more.
+    cloud.check(True)
     return str(made["AccessKeyId"])
 
 

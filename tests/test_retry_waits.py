@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -125,3 +126,15 @@ def test_form_of_retry_after(scripted: ScriptedServer, moment: str, headers: dic
     assert "too many requests: rate limit quota exceeded" in said(caught.value)
     assert scripted.asked("POST", LOGIN) == number
     assert time.monotonic() - start < 5
+
+
+def test_jitter_leaves_a_seeded_program_alone() -> None:
+    """Pauses differ, within their bounds, and a program that has seeded ``random`` draws what it would have drawn."""
+    random.seed(1)
+    state = random.getstate()
+
+    drawn = {retries.wait(1, 1.0) for _ in range(20)}
+
+    assert len(drawn) > 1
+    assert all(1.0 <= seconds <= 1.5 for seconds in drawn)
+    assert random.getstate() == state

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import random
 import threading
 from collections.abc import Iterator
 
@@ -33,6 +32,7 @@ from vault_credential_process.fastpath import uptime
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.health import Health, tell_hooks
 from vault_credential_process.models import AWSCredentials
+from vault_credential_process.timed import jitter
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class Keeper:
         except Exception as error:  # as above; the token is wanted only at the next refresh
             logger.debug("the token was not renewed: %s", type(error).__name__)
             again = PAUSE
-        self._token_due = float("inf") if again is None else uptime() + again * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
+        self._token_due = float("inf") if again is None else uptime() + again * jitter(0.9, 1.0)
 
     def _attend(self, held: Held | None) -> ReadOnlyCredentials:
         """Return the pair although its time has come: refreshed by the thread, by this call, or not at all."""
@@ -337,7 +337,7 @@ class Keeper:
             else:
                 self._tried_for = held
                 pause = max(found.good_until - self._clock(), PAUSE_AFTER_THE_END[0])
-                self._due = uptime() + min(pause, PAUSE) * random.uniform(1.0, 1.2)  # noqa: S311 - jitter
+                self._due = uptime() + min(pause, PAUSE) * jitter(1.0, 1.2)
             if found.failure is not None:
                 self._note_trouble(found.failure)
             elif self._trouble is not None:
@@ -349,12 +349,12 @@ class Keeper:
     def _pause_after(self, error: VaultCredentialError) -> None:
         """Set when a fetch that failed is tried again: by the thread, and for a caller."""
         if not isinstance(error, (AuthenticationError, ConfigurationError, PermissionDeniedError)):
-            self._due = self._told_until = uptime() + random.uniform(*PAUSE_AFTER_THE_END)  # noqa: S311 - jitter
+            self._due = self._told_until = uptime() + jitter(*PAUSE_AFTER_THE_END)
             return
         first, longest = PAUSE_AFTER_REFUSAL
         pause = min(first * 2 ** min(self._refusals, 20), longest)
         self._refusals += 1
-        self._due = uptime() + pause * random.uniform(1.0, 1.2)  # noqa: S311 - jitter
+        self._due = uptime() + pause * jitter(1.0, 1.2)
         self._told_until = uptime() + PAUSE_OF_CALLERS
 
     def _take(self, pair: AWSCredentials) -> None:
@@ -375,7 +375,7 @@ class Keeper:
     def _dated(frozen: ReadOnlyCredentials, pair: AWSCredentials, over: float) -> Held:
         """Return a pair with its moments, the one of its refresh with jitter."""
         margin = refresh_margin(pair.life)
-        early = margin * random.uniform(0.05, 0.25)  # noqa: S311 - jitter
+        early = margin * jitter(0.05, 0.25)
         return Held(
             frozen=frozen,
             credentials=pair,

@@ -51,8 +51,8 @@ def once(
 ) -> Iterator[None]:
     """Log in at ``path`` within, with secrets that are not sent again once they were refused as wrong ones (400).
 
-    ``what`` names them in ``cache list`` and ``origin`` in an error, with what may be wrong ``beside`` them, ``locked`` is
-    who would be locked out, and ``explain`` makes a refusal an error.
+    ``what`` names them in ``cache list`` and ``origin`` in an error, ``beside`` what else may be wrong, ``locked`` who
+    would be locked out, and ``explain`` makes a refusal an error.
 
     :raises AuthenticationError: when they were refused before, and no person wants it.
     :raises VaultCredentialError: when Vault refuses.

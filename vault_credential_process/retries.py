@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import http.client
-import random
 import ssl
 
 import requests
@@ -20,6 +19,7 @@ import urllib3
 from vault_credential_process import failures
 from vault_credential_process.errors import UnreachableError
 from vault_credential_process.refusals import Refusal, RefusedError
+from vault_credential_process.timed import jitter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,4 +142,4 @@ def wait(attempt: int, base: float, asked_for: float = 0.0) -> float:
     Go's client takes one to one and a half times ``base`` times the number of the try that failed
     (``LinearJitterBackoff``).
     """
-    return max(base * attempt * (1 + random.random() / 2), asked_for)  # noqa: S311 - jitter, not a secret
+    return max(base * attempt * jitter(1.0, 1.5), asked_for)

@@ -1,12 +1,24 @@
-"""Work that knows no time-out of its own: a name server, a secret store, a library that waits for each piece anew."""
+"""Time limits for work that has none of its own: a name server, a secret store, a library; and jitter for pauses."""
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_random = random.SystemRandom()
+
+
+def jitter(least: float, most: float) -> float:
+    """Return a number between two, drawn by the system.
+
+    Not by the generator of the module ``random``: processes that were forked would draw the same, and a program that
+    has seeded it, to draw the same twice, would not.
+    """
+    return _random.uniform(least, most)
 
 
 def in_time(work: Callable[[], T], seconds: float, name: str) -> tuple[list[T], list[Exception]]:
