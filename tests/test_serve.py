@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import math
 import os
 import pathlib
 import re
@@ -32,9 +33,6 @@ from .certificates import Authority
 from .conftest import ROOT, Run, Tenant
 from .pages import commands_of
 from .serving import TOKEN_FILE, URI, Serving, wait_until
-from .test_clients import aws_command
-
-__all__ = ["aws_command"]
 
 PAGE = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -72,7 +70,13 @@ def test_aws_command_across_a_refresh(
 ) -> None:
     """The real ``aws`` command, told two variables, lists a bucket; and again after its first keys have ended."""
     laboratory, role = short_lived.laboratory, short_lived.role
-    first = laboratory.write_sts(role, ttl=4)
+    keys = cloud.assume_role(3600, "trial")
+    trial = {"AWS_ACCESS_KEY_ID": keys["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"]}
+    trial |= {"AWS_SESSION_TOKEN": keys["SessionToken"], "AWS_ENDPOINT_URL": cloud.endpoint, "AWS_REGION": aws.REGION}
+    began = time.monotonic()
+    run(aws_command, "s3", "ls", **trial)
+    # The first keys are replaced when half of their life is over: as long as the command takes here and now.
+    first = laboratory.write_sts(role, ttl=max(4, math.ceil(3 * (time.monotonic() - began))))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(short_lived.write_config()))
     with Serving("--profile", "webapp") as serving:
         second = laboratory.write_sts(role, ttl=900)
@@ -146,6 +150,28 @@ def test_hangup_replaces_the_token(bench: Bench) -> None:
         answers += [serving.ask(token=token).status for token in (before, after)]
 
     assert answers == [200, 200, 403, 403, 200]
+
+
+@linux_only
+def test_hangup_of_a_terminal(bench: Bench) -> None:
+    """Where it was started at a terminal that is closed it ends, as at ``SIGTERM``, and leaves nothing."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "vault_credential_process", "serve", "--profile", "webapp"]
+    with (
+        os.fdopen(ours),
+        os.fdopen(theirs) as terminal,
+        subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            told = [process.stdout.readline() for _ in range(2)]
+            process.send_signal(signal.SIGHUP)
+            said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+
+    assert (process.returncode, *said) == (0, "", "")
+    assert not os.path.exists(shlex.split(told[1])[1].partition("=")[2])
 
 
 @linux_only

@@ -163,9 +163,12 @@ class TestManyConnections:
         """A flood of connections costs the same each, however many are held: nobody's request waits behind it."""
         monkeypatch.setattr(server_module, "most_connections", lambda: 200)
         is_idle, looked = server_module._Connection._is_idle, []
-        monkeypatch.setattr(
-            server_module._Connection, "_is_idle", property(lambda c: looked.append(c) or is_idle.__get__(c))
-        )
+
+        def look(connection: Any) -> Any:
+            looked.append(connection)
+            return is_idle.__get__(connection)
+
+        monkeypatch.setattr(server_module._Connection, "_is_idle", property(look))
         with served(keeper) as running, connected(running.address, 200), connected(running.address, 50):
             assert ask(running.address).status == 200
 
@@ -189,6 +192,7 @@ class TestManyConnections:
         monkeypatch.setattr(kind, "connection_lost", discount)
         monkeypatch.setattr(server_module, "most_connections", lambda: 10)
         with served(keeper) as running:
+            assert running._server is not None
             running._server._loop.call_soon_threadsafe(released.wait, 30)
             with connected(running.address, 120):
                 released.set()

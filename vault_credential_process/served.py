@@ -86,7 +86,7 @@ class Role:
         except VaultCredentialError as error:
             raise _refusal(error) from None
         if not self._lasts(fetched):
-            reason = self.keeper.health().error or "those from Vault end within a second"
+            reason = self.keeper.health().error or "what there is ends within a second"
             raise Refused(503, "CredentialsPending", f"no credentials: {reason}; try again", _RETRY)
         return fetched
 
