@@ -18,7 +18,8 @@ from vault_credential_process.models import options_of
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 
 from .conftest import COMMAND, Run, Tenant
-from .talk import GOOD, LOGGED_IN
+from .platforms.test_elsewhere import ELSEWHERE
+from .talk import GOOD, LOGGED_IN, LOOKED_UP, STS
 from .test_command import config_of, refusal
 from .test_exec_files import KEYS, PROCESS
 
@@ -89,6 +90,36 @@ class TestEnvironment:
 
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.splitlines() == [tenant.role, "['[default]']"]
+
+    def test_variable_without_a_name(self, run: Run, tenant: Tenant) -> None:
+        """What no program can be started with is left out, instead of ending it."""
+        words = ("env", "=odd=1", *COMMAND.split(), "exec", "--profile=webapp", "--", "env")
+        done = run(*words, AWS_CONFIG_FILE=config_of(tenant))
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "odd" not in done.stdout
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+    @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+    def test_file_that_is_a_pipe(self, name: str, command: Run, tenant: Tenant) -> None:
+        """One that gives what it holds once is refused, instead of an endless wait for more of it."""
+        pipe = tenant.home / "pipe"
+        os.mkfifo(pipe)
+        files = {"AWS_CONFIG_FILE": config_of(tenant), name: str(pipe)}
+        done = command("exec", "--profile=webapp", "--", "true", **files)
+
+        assert f"{name}: {pipe} is a pipe, which can be read but once; name a file" in refusal(done, 2)
+
+    def test_region_of_several_lines(self, command: Run, tenant: Tenant) -> None:
+        """An indented line belongs to the value above it: a key there reaches no variable."""
+        config = config_of(tenant)
+        text = pathlib.Path(config).read_text(encoding="utf-8")
+        region = f"region = {aws.REGION}\n"
+        assert region in text
+        pathlib.Path(config).write_text(text.replace(region, f"{region}  aws_secret_access_key = EXAMPLE\n"))
+        done = command("exec", "--profile=webapp", "--", "env", AWS_CONFIG_FILE=config)
+
+        assert "region in [profile webapp]: not the name of a region" in refusal(done, 2)
 
     def test_region_that_is_set(self, command: Run, tenant: Tenant) -> None:
         """A region that is exported holds, for all SDKs."""
@@ -224,6 +255,23 @@ class TestCommandLine:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.count("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:") == 1
         assert f"VAULT_CREDENTIAL_PROCESS_OUTER_CONFIG={config}\n" in done.stdout
+
+
+@pytest.mark.parametrize("flags", [(), ("--env",)], ids=["endpoint", "env"])
+def test_without_fork(flags: tuple[str, ...], scripted: ScriptedServer) -> None:
+    """On Windows the program runs beside us, with its words as they are, and we end with its exit code."""
+    scripted.on("GET", "auth/token/lookup-self", LOOKED_UP)
+    scripted.on("GET", "aws/creds/webapp", STS)
+    show = "import os, sys; print(os.getppid(), sys.argv[1:], 'AWS_SECRET_ACCESS_KEY' in os.environ); sys.exit(5)"
+    ours = ("exec", f"--vault-addr={scripted.address}", "--role=webapp", *flags, "--")
+    with subprocess.Popen(
+        [sys.executable, str(ELSEWHERE), "win32", *ours, sys.executable, "-c", show, "a b", ""],
+        env={**os.environ, "VAULT_TOKEN": "hvs.EXAMPLE", "VAULT_AWS_CACHE": "none"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        said = process.communicate(timeout=60)
+
+    assert (process.returncode, *said) == (5, f"{process.pid} ['a b', ''] {bool(flags)}\n", "")
 
 
 class TestEnv:

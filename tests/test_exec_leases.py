@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,10 +15,7 @@ from vault_credential_process.demo import aws
 from vault_credential_process.demo.aws import LocalAWS
 
 from .conftest import COMMAND, Tenant
-from .test_clients import aws_command
 from .test_command import config_of
-
-__all__ = ["aws_command"]
 
 LOOP = 'while [ ! -e "$1" ]; do "$2" s3 cp --only-show-errors --recursive "$3" "s3://$4/$5/" || exit 9; done'
 """Copies a directory again and again, until a file is there."""
@@ -58,12 +54,6 @@ class Ending:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(30)
-
-
-@pytest.fixture(scope="module")
-def aws_program(request: pytest.FixtureRequest) -> str:
-    """The real ``aws`` command: one that is installed, else that of PyPI."""
-    return shutil.which("aws") or str(request.getfixturevalue("aws_command"))
 
 
 def copy(

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import sys
 import termios
-import time
 from typing import NamedTuple
 
 import pytest
@@ -16,7 +15,7 @@ from vault_credential_process.cli.child_environment import ENDPOINT, RUNS
 
 from .conftest import Run, Tenant
 from .test_command import config_of, refusal
-from .typist import PATIENCE, Typist
+from .typist import Reader
 
 BASH = shutil.which("bash") or "/bin/bash"
 COMMAND = (sys.executable, "-m", "vault_credential_process", "shell", "--profile=webapp")
@@ -59,20 +58,6 @@ def kind(request: pytest.FixtureRequest, clean_environment: pathlib.Path) -> Kin
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(found.settings)
     return found
-
-
-class Reader(Typist):
-    """A person who reads everything that is shown, and nothing twice."""
-
-    _read = 0
-
-    def sees(self, words: str) -> None:
-        """Wait until the terminal shows these words behind those that were waited for before."""
-        limit = time.monotonic() + PATIENCE
-        while words not in self.shown[self._read :]:
-            assert time.monotonic() < limit, f"{words!r} was not shown: {self.shown[self._read :]!r}"
-            assert self._look(0.1) or self.process.poll() is None, f"it ended: {self.shown!r}"
-        self._read = self.shown.index(words, self._read) + len(words)
 
 
 def at_terminal(*command: str, **environ: str) -> Reader:
@@ -193,6 +178,21 @@ class TestStartUp:
             typist.types("exit 0")
             typist.ends()
         assert "echo where" in (place / ".zsh_history").read_text()
+
+    @pytest.mark.parametrize(("name", "file"), [("bash", ".bashrc"), ("zsh", ".zshrc")])
+    def test_variable_that_cannot_be_undone(
+        self, name: str, file: str, tenant: Tenant, clean_environment: pathlib.Path
+    ) -> None:
+        """Of one that is read-only nobody says that it is undone; the mark and all else are there."""
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        (clean_environment / file).write_text("PS1='own> '; export AWS_PROFILE=other; readonly AWS_PROFILE\n")
+        with ours(config_of(tenant), name) as typist:
+            typist.sees("your start-up files made AWS_PROFILE read-only: programs here may have other credentials")
+            typist.sees("(vault:webapp) own> ")
+            typist.types("exit 0")
+            typist.ends()
+        assert "undone" not in typist.shown
 
     @pytest.mark.parametrize("name", ["/bin/sh", "dash"])
     def test_plain_shell(self, name: str, tenant: Tenant) -> None:

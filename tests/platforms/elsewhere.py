@@ -15,6 +15,7 @@ import importlib.abc
 import os
 import pkgutil
 import runpy
+import socket
 import sys
 import types
 import warnings
@@ -66,6 +67,7 @@ def become(system: str, *, extras: bool = False) -> None:
     if windows:
         _forbid_modules()
         _imitate_files()
+        socket.socketpair = _socketpair  # type: ignore[assignment]
     sys.platform = system
     # Windows' own encoding is not UTF-8: a text file of ours says which one it has (with -X warn_default_encoding).
     warnings.filterwarnings("ignore", category=EncodingWarning)
@@ -100,6 +102,14 @@ def _forbid_paths(paths: tuple[str, ...]) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), arguments[0])
 
     sys.addaudithook(refuse)
+
+
+def _socketpair(*_: object) -> tuple[socket.socket, socket.socket]:
+    """Return the ends of a connection: Windows has no pairs, and the standard library makes them so there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = socket.create_connection(listener.getsockname(), timeout=60)
+        one.settimeout(None)
+        return one, listener.accept()[0]
 
 
 def _msvcrt(fcntl: Any) -> types.ModuleType:

@@ -100,7 +100,7 @@ class Child:
         :raises OSError: when the program cannot be started.
         """
         if self.pid is None:
-            return _run_beside(command, environ)
+            return run_beside(command, environ)
         try:
             with os.fdopen(self._orders, "wb", closefd=False) as file:
                 file.write(json.dumps([list(command), dict(environ)]).encode())
@@ -160,9 +160,9 @@ def _become(orders: int, word: int, parent: int, mask: Any) -> NoReturn:
         if told:
             execute(*json.loads(told))
         code = 0
-    except OSError as error:
+    except (OSError, ValueError) as error:
         with contextlib.suppress(OSError):
-            os.write(word, str(error.errno or errno.EIO).encode())
+            os.write(word, str(getattr(error, "errno", None) or errno.EINVAL).encode())
     finally:
         os._exit(code)
 
@@ -298,9 +298,14 @@ def _in_foreground() -> bool:
         os.close(descriptor)
 
 
-def _run_beside(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run a program where there is no ``fork``: on Windows, whose console sends Ctrl-C to both."""
-    process = subprocess.Popen(list(command), env=dict(environ))
+def run_beside(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a program where there is no ``fork``: on Windows, whose console sends Ctrl-C to both; return its exit code.
+
+    :raises OSError: when it cannot be started.
+    """
+    # CreateProcess looks for programs alone, in our PATH; npm.cmd and their like are found as a shell finds them.
+    found = shutil.which(command[0], path=environ.get("PATH")) or command[0]
+    process = subprocess.Popen([found, *command[1:]], env=dict(environ))
     while True:
         try:
             return process.wait()

@@ -5,17 +5,18 @@ from __future__ import annotations
 import configparser
 import logging
 import os
+import re
+import stat
 from collections.abc import Iterator, Mapping, MutableMapping
 
 from vault_credential_process import auth
 from vault_credential_process.auth import azure, jwt
-from vault_credential_process.cli.child_config import child_config, text_of
+from vault_credential_process.cli.child_config import KEYS, child_config, text_of
 from vault_credential_process.config import Config
-from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private
 from vault_credential_process.models import options_of
-from vault_credential_process.profiles import _read as read
-from vault_credential_process.profiles import config_path
+from vault_credential_process.profiles import config_path, read
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ ENDPOINT, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZA
 RIVALS = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID"),
     *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_EXPIRATION", "AWS_CREDENTIAL_FILE"),
+    # Ruby's, which it takes before an endpoint's (aws-sdk-core, Aws::CredentialProviderChain).
+    *("AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN"),
     *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
     *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ENDPOINT, TOKEN),
 )
@@ -72,6 +75,16 @@ def leave_outer(environ: MutableMapping[str, str]) -> str | None:
     return outer
 
 
+def refuse_pipes(environ: Mapping[str, str]) -> None:
+    """Refuse AWS files that are pipes: one that was read for our settings has nothing left for the program, or hangs.
+
+    :raises ConfigurationError: when one of them is.
+    """
+    for name, path in ((CONFIG, config_path(environ)), (CREDENTIALS, _credentials_path(environ))):
+        if _is_pipe(path):
+            raise ConfigurationError(f"{name}: {one_line(path)} is a pipe, which can be read but once; name a file")
+
+
 def environment(
     config: Config, environ: Mapping[str, str], directory: str, further: Mapping[str, str], *, keep_vault: bool
 ) -> dict[str, str]:
@@ -82,7 +95,8 @@ def environment(
     :raises OSError: when they cannot be written.
     """
     removed = {*RIVALS, *(() if keep_vault else vault_variables())}
-    made = {name: value for name, value in environ.items() if name not in removed}
+    # A variable without a name, which some programs leave behind, is none that a program can be started with.
+    made = {name: value for name, value in environ.items() if name and name not in removed}
     made.update({kept: environ[name] for name, kept in _OUTER.items() if name in environ})
     made[RUNS] = name_of(config)
     made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
@@ -93,7 +107,7 @@ def environment(
         is_endpoint=ENDPOINT in further,
     )
     if left_out:
-        logger.debug("profiles whose keys stand in a file are not there: %s", ", ".join(left_out))
+        logger.debug("profiles whose keys stand in a file are not there: %s", ", ".join(map(one_line, left_out)))
     write_private(made[CONFIG], text_of(sections).encode("utf-8", "surrogateescape"))
     write_private(empty, b"")
     # The second is what old SDKs for Java read.
@@ -117,7 +131,22 @@ def _sections(path: str) -> dict[str, dict[str, str]]:
     except ConfigurationError as error:
         logger.warning("%s; the program sees nothing of it", error)
         return {}
-    return {section: dict(parser.items(section)) for section in parser.sections()}
+    return {
+        section: {key: _without_keys(value) for key, value in parser.items(section)} for section in parser.sections()
+    }
+
+
+def _without_keys(value: str) -> str:
+    """Return a value without static credentials in its further lines, which are a part of it if they are indented."""
+    first, *further = value.split("\n")
+    return "\n".join([first, *(line for line in further if re.split("[=:]", line)[0].strip().lower() not in KEYS)])
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _credentials_path(environ: Mapping[str, str]) -> str:
@@ -134,6 +163,8 @@ def _boto_paths(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _has_keys(path: str) -> bool:
     parser = configparser.RawConfigParser()
+    if _is_pipe(path):
+        return False
     try:
         with open(path, encoding="utf-8") as file:
             parser.read_file(file)

@@ -106,10 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     shell = SHELLS[name]
     profile = find_profile({"profile": arguments.profile}, os.environ)
     region = profile.keys.get("region") if profile else None
-    if region and not (isinstance(region, str) and is_word(region)):
-        raise ConfigurationError(
-            f"region in {section_name(profile.name if profile else '')}: not the name of a region; correct it"
-        )
+    check_region(region, profile.name if profile else None)
     if arguments.unset:
         if shell.unset is None:
             raise ConfigurationError("env --unset: a .env file has no lines that take variables away; remove the file")
@@ -124,6 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
         note(f"these lines are secrets; to use them unseen: {shell.use.format(_again(arguments, name))}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def check_region(region: object, profile: str | None) -> None:
+    """See that the region of a profile, where it has one, can be the value of a variable.
+
+    :raises ConfigurationError: when it is something else: several lines, say.
+    """
+    if region and not (isinstance(region, str) and is_word(region)):
+        raise ConfigurationError(f"region in {section_name(profile or '')}: not the name of a region; correct it")
 
 
 def variables(credentials: AWSCredentials, region: str | None) -> dict[str, str]:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 from vault_credential_process import cache
 from vault_credential_process.cli import complain, coredump, parser
-from vault_credential_process.cli.child import Child, execute
+from vault_credential_process.cli.child import HAS_FORK, Child, execute, run_beside
 from vault_credential_process.cli.child_directory import private_directory
-from vault_credential_process.cli.child_environment import ENDPOINT, RUNS, TOKEN, environment, leave_outer
-from vault_credential_process.cli.env import variables
+from vault_credential_process.cli.child_environment import ENDPOINT, RUNS, TOKEN, environment, leave_outer, refuse_pipes
+from vault_credential_process.cli.env import REGION, check_region, variables
 from vault_credential_process.cli.get import Watchdog
 from vault_credential_process.cli.obtained import obtain
 from vault_credential_process.cli.spinner import Spinner
@@ -85,7 +85,10 @@ def start(arguments: argparse.Namespace, prepare: Prepare, name: str) -> int:
         raise ConfigurationError(
             f"this runs under exec already, as {one_line(outer, limit=80)} ({RUNS}); leave that first, or add --nest"
         )
+    refuse_pipes(os.environ)
     config = parser.configuration(arguments)
+    if config.aws_region not in (os.environ.get(name) for name in REGION):
+        check_region(config.aws_region, config.profile)
     if not _is_there(name):
         return _cannot_run(name, FileNotFoundError(errno.ENOENT, ""))
     try:
@@ -137,6 +140,9 @@ def _become(config: Config, prepare: Prepare, *, keep_vault: bool) -> int:
         command = prepare(directory, environ)
         logger.debug("the keys live until %s, and nobody refreshes them", further["AWS_CREDENTIAL_EXPIRATION"])
         try:
+            if not HAS_FORK:
+                # Python's exec is a new process there: nobody learns its code, and its words part at blanks.
+                return run_beside(command, environ)
             execute(command, environ)
         except OSError as error:
             return _cannot_run(command[0], error)

@@ -22,12 +22,18 @@ _KEPT = "__vcp_kept_"
 _SAID = "vault-credential-process: your start-up files set %s, which is undone here"
 """What a shell says on stderr of a variable that would bring other credentials; ``%s`` is its name."""
 
+_STUCK = "vault-credential-process: your start-up files made %s read-only: programs here may have other credentials"
+"""What it says of one that nobody can undo; zsh would read no further if that was tried."""
+
 _RESTORE = """\
-__vcp_gone() {{ if [ -n "$1" ]; then unset "$2"; printf '{said}\\n' "$2" >&2; fi; }}
-__vcp_same() {{ if [ "$1" != "$2" ]; then export "$3=$2"; printf '{said}\\n' "$3" >&2; fi; }}
+__vcp_undo() {{
+    if ( "$2" "$3" ) 2>/dev/null; then "$2" "$3"; printf '{said}\\n' "$1" >&2; else printf '{stuck}\\n' "$1" >&2; fi
+}}
+__vcp_gone() {{ if [ -n "$1" ]; then __vcp_undo "$2" unset "$2"; fi; }}
+__vcp_same() {{ if [ "$1" != "$2" ]; then __vcp_undo "$3" export "$3=$2"; fi; }}
 {gone}
 {same}
-unset -f __vcp_gone __vcp_same
+unset -f __vcp_gone __vcp_same __vcp_undo
 unset {kept}
 """
 
@@ -190,6 +196,7 @@ def _posix(environ: Mapping[str, str]) -> tuple[str, str]:
     keep = "\n".join(f'{_KEPT}{name}="${name}"' for name in ours)
     restore = _RESTORE.format(
         said=_SAID,
+        stuck=_STUCK,
         gone="\n".join(f'__vcp_gone "${{{name}+x}}" {name}' for name in RIVALS if name not in environ),
         same="\n".join(f'__vcp_same "${{{name}-}}" "${_KEPT}{name}" {name}' for name in ours),
         kept=" ".join(_KEPT + name for name in ours),
