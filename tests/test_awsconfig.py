@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import pathlib
-import shutil
 import stat
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from vault_credential_process import awsconfig
 from vault_credential_process.awsconfig import BEGIN, END, find, lines_of, with_profile, without_profile
 from vault_credential_process.errors import ConfigurationError
 
-AWS = shutil.which("aws") or "aws"
 KEYS = {"region": "eu-central-1", "credential_process": "/opt/vcp get --profile webapp", "vault_aws_role": "webapp"}
 
 
@@ -172,6 +170,12 @@ class TestText:
             "[profile webapp]\n\tregion = b\n\toutput = json\n\tvault_addr = c\n[profile b]\n"
         )
 
+    def test_profile_without_keys_above_an_indented_one(self) -> None:
+        """The header below is none of the value's lines."""
+        text = "[profile webapp]\n# empty\n  [profile b]\n"
+
+        assert put(text, {"vault_addr": "c"}) == "[profile webapp]\n  vault_addr = c\n# empty\n  [profile b]\n"
+
     def test_last_of_two_spellings_counts(self) -> None:
         """As in botocore."""
         text = '[profile webapp]\nvault_aws_role = a\n[profile "webapp"]\nvault_aws_role = b\n'
@@ -194,13 +198,13 @@ class TestText:
 
     @pytest.mark.system
     @pytest.mark.parametrize("below", ["", "[profile below]\noutput = json\n"])
-    def test_aws_command_keeps_to_the_marks(self, tmp_path: pathlib.Path, below: str) -> None:
+    def test_aws_command_keeps_to_the_marks(self, aws_program: str, tmp_path: pathlib.Path, below: str) -> None:
         """What ``aws configure set`` adds to our profile goes with it; what it adds to the one above stays."""
         path = tmp_path / "config"
         path.write_text(put("[profile above]\noutput = json\n") + below)
         for name in ("webapp", "above"):
             subprocess.run(
-                [AWS, "configure", "set", "cli_pager", "cat", "--profile", name],
+                [aws_program, "configure", "set", "cli_pager", "cat", "--profile", name],
                 env={**os.environ, "AWS_CONFIG_FILE": str(path)},
                 check=True,
                 timeout=60,

@@ -10,7 +10,6 @@ import logging
 import os
 import pathlib
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,13 +21,13 @@ from typing import Any
 import pytest
 
 from vault_credential_process import cli
-from vault_credential_process.cli import configure, installed
+from vault_credential_process.cli import configure, discovery, installed
 from vault_credential_process.config import Config
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.models import options_of
 from vault_credential_process.sources import SERVICE
-from vault_credential_process.testing.scripted import ScriptedServer, reply
+from vault_credential_process.testing.scripted import ScriptedServer, reply, silence
 
 from .auth.tokens import Signer
 from .conftest import ROOT, Run, Tenant, new_tenant
@@ -37,7 +36,7 @@ from .pages import commands_of
 from .secret_store import plant
 from .test_command import document, refusal
 from .test_real_engine import users
-from .typist import PATIENCE, Typist
+from .typist import PATIENCE, Reader
 
 SCRIPT = str(pathlib.Path(sysconfig.get_path("scripts")) / "vault-credential-process")
 LIST = 'path "aws/roles" { capabilities = ["list"] }\npath "aws/roles/" { capabilities = ["list"] }\n'
@@ -118,7 +117,7 @@ class TestScript:
 
     @pytest.mark.system
     def test_profile_works(
-        self, command: Run, run: Run, tenant: Tenant, config: pathlib.Path, cloud: aws.LocalAWS
+        self, command: Run, run: Run, aws_program: str, tenant: Tenant, config: pathlib.Path, cloud: aws.LocalAWS
     ) -> None:
         """What it writes serves the real ``aws`` command, and it says what to do next."""
         said = told(command("configure", "--profile=webapp", *flags(tenant), "--yes"))
@@ -126,9 +125,7 @@ class TestScript:
         assert f"logged in to {tenant.laboratory.server.address} by approle, policies " in said
         assert f"wrote [profile webapp] to {config}\n" in said
         assert "next: aws --profile webapp s3 ls\nnext: vault-credential-process doctor --profile webapp\n" in said
-        program = shutil.which("aws")
-        assert program is not None
-        done = run(program, "--profile", "webapp", "s3", "ls", AWS_ENDPOINT_URL=cloud.endpoint)
+        done = run(aws_program, "--profile", "webapp", "s3", "ls", AWS_ENDPOINT_URL=cloud.endpoint)
         assert aws.BUCKET in told(done)
 
     def test_text(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
@@ -180,6 +177,10 @@ class TestScript:
             "-vault_aws_ttl = 15m",
             "+vault_aws_timeout = 30s",
         ]
+        told(command("configure", "--profile=webapp", "--region=", "--yes"))
+        assert config.read_text() == before.replace("vault_aws_ttl = 15m\n", "vault_aws_timeout = 30s\n").replace(
+            f"region = {aws.REGION}\n", ""
+        )
 
     def test_other_method_drops_what_the_first_had(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
         """Settings of another method would make two of one."""
@@ -209,6 +210,7 @@ class TestScript:
         assert f"vault_addr = {environ['VAULT_ADDR']}\nvault_auth_method = approle\n" in text
         assert "region = eu-central-1\n" in text
         assert "ttl" not in text
+        assert "\nwarning: no file has VAULT_SECRET_ID: it must be set wherever the profile is used\n" in said
         document(command("get", "--profile=webapp", VAULT_SECRET_ID=environ["VAULT_SECRET_ID"]))
 
     def test_change_needs_no_other_login(
@@ -351,11 +353,47 @@ class TestScript:
         assert "the login was not tried (--no-login)" in said
         assert "vault_auth_method = jwt\nvault_auth_role = ci\nvault_aws_role = webapp\n" in config.read_text()
 
+    def test_wrong_role_id(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
+        """What is wrong is said to come from where it stands: from a flag, for no file has it yet."""
+        words = flags(tenant, role_id="7d0b8e0c-0000-4d5a-9d4c-0c6c1b7f0e11")
+
+        line = refusal(command("configure", "--profile=webapp", *words, "--yes"), 3)
+
+        assert "check vault_role_id (from --role-id)" in line
+        assert "in [profile webapp]" not in line
+
+    def test_without_a_region(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
+        """A profile without a region is warned of, unless the environment has one, or somebody wanted none."""
+        words = ("configure", "--profile=webapp", *flags(tenant, region=None), "--no-login", "--yes")
+        warning = "warning: [profile webapp]: no region, which most services want: add --region, or set AWS_REGION\n"
+
+        assert warning in told(command(*words))
+        assert warning in told(command(*words))
+        assert "no region" not in told(command(*words, "--region="))
+        assert "no region" not in told(command(*words, AWS_DEFAULT_REGION="eu-central-1"))
+
+    def test_role_that_may_be_read(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
+        """Where the policy allows the role and no list, that is told, and nothing alarms."""
+        said = told(command("configure", "--profile=webapp", *flags(tenant), "--yes"))
+
+        assert f"the token may read aws/creds/{tenant.role}\n" in said
+        assert "may not" not in said
+        assert "nobody knows" not in said
+
+    def test_token_that_may_not_ask(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
+        """Where the token may neither list the roles nor ask what it may do, that is told."""
+        policy = 'path "sys/capabilities-self" { capabilities = ["deny"] }\n'
+        read = READ_POLICY.format(mount="aws", endpoint="creds", role=tenant.role)
+        tenant.laboratory.allow(tenant.role, policy + read)
+
+        said = told(command("configure", "--profile=webapp", *flags(tenant), "--yes"))
+
+        assert f"the token may not list aws/roles: nobody knows whether {tenant.role} is there\n" in said
+
     def test_role_that_is_not_there(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
-        """Where the roles may be listed a missing one is told; where they may not, that is."""
-        assert "the token may not list aws/roles: nobody knows whether nothing-here is there\n" in told(
-            command("configure", "--profile=webapp", *flags(tenant, role="nothing-here"), "--yes")
-        )
+        """A role that the token may not read is warned of; where the roles may be listed a missing one is refused."""
+        said = told(command("configure", "--profile=webapp", *flags(tenant, role="nothing-here"), "--yes"))
+        assert "warning: this token may not read aws/creds/nothing-here: check the name of the role" in said
         config.unlink()
         tenant.laboratory.allow(tenant.role, LIST)
         listed(tenant.laboratory, "another")
@@ -446,6 +484,17 @@ class TestProfileThatIsThere:
 
         assert "hvs.CAESI" not in said
         assert f"\n+credential_process = {SCRIPT} get --profile webapp\n" in said
+
+    def test_keys_of_every_section(self, command: Run, config: pathlib.Path) -> None:
+        """What ``configparser`` puts into every section is no part of the profile."""
+        config.parent.mkdir()
+        config.write_text("[DEFAULT]\nregion = us-east-1\nvault_aws_ttl = 1h\n[profile webapp]\noutput = json\n")
+        before = config.read_text()
+        words = ("--vault-addr=http://127.0.0.1:1", "--auth=token", "--role=x", "--no-login", "--yes", "--replace")
+        for name in ("webapp", "other"):
+            told(command("configure", f"--profile={name}", *words))
+            told(command("configure", f"--profile={name}", "--region=", "--no-login", "--yes", "--replace"))
+        assert config.read_text().startswith(before)
 
     def test_malformed_file_is_left_alone(self, command: Run, tenant: Tenant, config: pathlib.Path) -> None:
         """What botocore cannot read is to be mended first."""
@@ -656,18 +705,8 @@ class TestRead:
         assert len(users(cloud) - before) == 1
 
 
-class Newcomer(Typist):
-    """Somebody who answers the questions at a terminal; what is shown together may be waited for one by one."""
-
-    _at = 0
-
-    def sees(self, words: str) -> None:
-        """Wait until the terminal has shown these words after those that were last waited for."""
-        limit = time.monotonic() + PATIENCE
-        while words not in self.shown[self._at :]:
-            assert time.monotonic() < limit, f"{words!r} was not shown: {self.shown!r}"
-            assert self._look(0.1) or self.process.poll() is None, f"it ended: {self.shown!r}"
-        self._at = self.shown.index(words, self._at) + len(words)
+class Newcomer(Reader):
+    """Somebody who answers the questions at a terminal."""
 
     def does(self, **answers: str) -> None:
         """Answer questions that begin like the keyword, with a blank for ``_``, and a colon for ``__``."""
@@ -720,7 +759,9 @@ class TestQuestions:
     """At a terminal."""
 
     @pytest.mark.system
-    def test_new_user(self, run: Run, teams: Tenant, config: pathlib.Path, cloud: aws.LocalAWS) -> None:
+    def test_new_user(
+        self, run: Run, aws_program: str, teams: Tenant, config: pathlib.Path, cloud: aws.LocalAWS
+    ) -> None:
         """Who knows nothing of all this answers a few questions, chooses by numbers, and has a profile that works."""
         with newcomer(VAULT_ADDR="http://127.0.0.1:1") as typist:
             typist.does(Name_of_the_profile="a profile")
@@ -741,9 +782,7 @@ class TestQuestions:
             assert not config.exists()
             typist.does(Write_this="y")
             assert "next: aws --profile webapp s3 ls\n" in told(typist.ends())
-        program = shutil.which("aws")
-        assert program is not None
-        done = run(program, "--profile", "webapp", "s3", "ls", AWS_ENDPOINT_URL=cloud.endpoint)
+        done = run(aws_program, "--profile", "webapp", "s3", "ls", AWS_ENDPOINT_URL=cloud.endpoint)
         assert aws.BUCKET in told(done)
 
     @pytest.mark.parametrize("end", ["no", "Ctrl-C", "Ctrl-D"])
@@ -761,6 +800,22 @@ class TestQuestions:
         assert done.returncode == {"no": 0, "Ctrl-C": 130, "Ctrl-D": 2}[end], done.stderr
         assert not config.parent.exists()
         assert tokens(tenant.laboratory) == before
+
+    def test_goes_although_vault_is_silent(self, scripted: ScriptedServer, config: pathlib.Path) -> None:
+        """Who goes away does not wait for a Vault that does not answer any more as long as a login would."""
+        scripted.on("POST", "auth/approle/login", reply(200, {"auth": {"client_token": "hvs.x", "lease_duration": 60}}))
+        scripted.on("LIST", "aws/roles", reply(403, {"errors": ["permission denied"]}))
+        scripted.on("POST", "auth/token/revoke-self", silence(PATIENCE))
+        words = (f"--vault-addr={scripted.address}", "--role-id=x", "--auth=approle", "--role=webapp", "--region=")
+        scripted.on("GET", "sys/health", reply(200, {"initialized": True, "sealed": False}))
+        with newcomer("--profile=webapp", *words) as typist:
+            typist.does(The_Secret_ID="6")
+            typist.sees("Write this?")
+            typist.presses(termios.VINTR)
+            began = time.monotonic()
+            assert typist.ends().returncode == 130
+
+        assert time.monotonic() - began < discovery.FAREWELL + 10
 
     def test_wrong_secret_is_asked_for_again(
         self, tenant: Tenant, config: pathlib.Path, tmp_path: pathlib.Path
@@ -996,7 +1051,7 @@ class TestQuestions:
                 typist.does(Write_this="y")
                 said = told(typist.ends())
 
-            assert f"the server has no list of {mount}/static-roles: nobody knows whether batch is there" in said
+            assert f"the token may read {mount}/static-creds/batch" in said
             assert f"vault_aws_role = batch\nvault_aws_mount = {mount}\nvault_aws_endpoint = static-creds\n" in (
                 config.read_text()
             )

@@ -147,7 +147,8 @@ def with_profile(text: str, profile: str, keys: Mapping[str, str], is_ours: Call
         block = [BEGIN + newline, section_name(profile) + newline, *written.values(), END + newline]
         return _joined([*(line.text for line in lines), *([newline] if lines else []), *block], text, newline)
     kept, place, drops = [line.text for line in lines[: section.header + 1]], section.header + 1, False
-    indent = ""
+    below = (_indent(line) for line in lines[section.header + 1 :] if line.kind not in ("note", "blank"))
+    indent = next(below, "")
     for number in range(section.header + 1, section.end):
         line = lines[number]
         if line.kind == "key":
@@ -162,7 +163,7 @@ def with_profile(text: str, profile: str, keys: Mapping[str, str], is_ours: Call
         if line.kind in ("key", "more") and (section.end_mark is None or number < section.end_mark):
             place = len(kept)
             indent = _indent(line) if line.kind == "key" else indent
-    # Less indented than the key above it, a line would take the keys below it for its own value.
+    # Less indented than what stands around it, a line would take the lines below it for its own value.
     kept[place:place] = [indent + new for new in written.values()]
     return _joined([*kept, *(line.text for line in lines[section.end :])], text, newline)
 

@@ -45,7 +45,7 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
     named = profile_name(arguments, environ)
     path = config_path(environ)
     try:
-        parser = _read(path)
+        parser = read(path)
     except FileNotFoundError:
         if not named:
             return None
@@ -69,13 +69,13 @@ def every_profile(environ: Mapping[str, str]) -> list[Profile]:
     :raises ConfigurationError: when the file cannot be read.
     """
     try:
-        parser = _read(config_path(environ))
+        parser = read(config_path(environ))
     except FileNotFoundError:
         return []
     return [_profile(parser, name, section) for name, section in _sections(parser).items()]
 
 
-def _read(path: str) -> configparser.RawConfigParser:
+def read(path: str) -> configparser.RawConfigParser:
     """Return the content of a config file.
 
     :raises FileNotFoundError: when there is none.

@@ -45,15 +45,19 @@ class File:
         """What it holds; nothing where there is none."""
         return (self.content or b"").decode("utf-8", "surrogateescape")
 
-    def put(self, profiles: Mapping[str, Mapping[str, str]], *, replace: bool) -> str:
-        """Return the text with these profiles, each with its keys.
+    def put(self, profiles: Mapping[str, Mapping[str, str]], *, replace: bool, no_region: bool = False) -> str:
+        """Return the text with these profiles, each with its keys; a region that is not among them stays or goes.
 
         :raises ConfigurationError: when one is there that ``configure`` did not write, unless that is to be replaced.
         """
         text = self.text
+
+        def goes(key: str) -> bool:
+            return is_ours(key) or (no_region and key == "region")
+
         for name, keys in profiles.items():
             section = awsconfig.find(awsconfig.lines_of(text), name)
-            changed = awsconfig.with_profile(text, name, keys, is_ours)
+            changed = awsconfig.with_profile(text, name, keys, goes)
             if changed != text and section is not None and not section.is_marked and not replace:
                 raise ConfigurationError(
                     f"{section_name(name)} is in {self.path} already, and configure did not write it; --replace "
@@ -61,6 +65,8 @@ class File:
                 )
             text = changed
         self._check(text, profiles)
+        if not _own_are_as_before(self.text, text, profiles, goes):
+            raise self._impossible()
         return text
 
     def take_out(self, name: str) -> str:
@@ -82,19 +88,21 @@ class File:
             found = {called(section): keys for section, keys in _profiles_in(text).items()}
             is_right = all(dict(keys).items() <= found.get(name, {}).items() for name, keys in profiles.items())
         if not is_right:
-            raise ConfigurationError(
-                f"{self.path}: cannot be changed without touching what else is in it; do it by hand"
-            )
+            raise self._impossible()
+
+    def _impossible(self) -> ConfigurationError:
+        return ConfigurationError(f"{self.path}: cannot be changed without touching what else is in it; do it by hand")
 
 
-def _profiles_in(text: str) -> dict[str, dict[str, str]]:
-    """Return every section with its keys, as ``configparser`` reads them.
+def _profiles_in(text: str, *, defaults: bool = True) -> dict[str, dict[str, str]]:
+    """Return every section with its keys, as ``configparser`` reads them; those of ``[DEFAULT]`` in each, or in none.
 
     :raises configparser.Error: when it cannot.
     """
     parser = configparser.RawConfigParser()
     parser.read_string(text.replace("\r\n", "\n").replace("\r", "\n"))
-    return {section: dict(parser.items(section)) for section in parser.sections()}
+    spared = set() if defaults else set(parser.defaults().items())
+    return {section: dict(set(parser.items(section)) - spared) for section in parser.sections()}
 
 
 def _others_are_as_before(before: str, after: str, profiles: Iterable[str]) -> bool:
@@ -107,6 +115,20 @@ def _others_are_as_before(before: str, after: str, profiles: Iterable[str]) -> b
     return {k: v for k, v in then.items() if called(k) not in ours} == {
         k: v for k, v in now.items() if called(k) not in ours
     }
+
+
+def _own_are_as_before(
+    before: str, after: str, profiles: Mapping[str, Mapping[str, str]], goes: Callable[[str], bool]
+) -> bool:
+    """Tell whether what somebody else wrote into these profiles reads as it did, and nothing that goes is left."""
+    then, now = (
+        {called(s): keys for s, keys in _profiles_in(text, defaults=False).items()} for text in (before, after)
+    )
+    return all(
+        {k: v for k, v in then.get(name, {}).items() if k not in keys and not goes(k)}
+        == {k: v for k, v in now.get(name, {}).items() if k not in keys}
+        for name, keys in profiles.items()
+    )
 
 
 def save(path: str, seen: File, make: Callable[[File], str], *, is_shown: bool) -> None:
@@ -147,12 +169,12 @@ def _shown(line: awsconfig.Line) -> str:
     if line.kind in ("header", "blank") or text in (awsconfig.BEGIN, awsconfig.END):
         return text
     if line.kind == "key":
-        is_own = line.name in _public() or (line.name == "credential_process" and _COMMAND.fullmatch(line.value))
+        is_own = line.name in public() or (line.name == "credential_process" and _COMMAND.fullmatch(line.value))
         return text if is_own or line.name in _SHOWN else f"{one_line(line.name, limit=80).partition(' ')[0]} = …"
     return "…"
 
 
 @functools.cache
-def _public() -> frozenset[str]:
+def public() -> frozenset[str]:
     """Return the keys of ours whose values are no secret."""
     return frozenset({o.key for o in (*options_of(Config), *auth.options()) if not o.secret}) - _HIDDEN

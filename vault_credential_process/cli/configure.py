@@ -98,6 +98,9 @@ class _Run:
         self._paint = Paint(sys.stdout)
         self._session: Session | None = None
         self._interview: Interview | None = None
+        self._variables: list[str] = []
+        self._doubts: list[str] = []
+        self._no_region = arguments.region == ""
 
     def remove(self) -> int:
         """Take a profile out."""
@@ -130,6 +133,7 @@ class _Run:
             self._interview.server(offline=self._arguments.no_login)
             self._interview.method()
         self._log_in_with_patience(draft)
+        self._variables = list(draft.variables())
         if self._arguments.roles:
             profiles = self._of_roles(draft)
         else:
@@ -137,8 +141,11 @@ class _Run:
                 self._interview.role(self._session)
                 if self._arguments.region is None:
                     draft.region = self._interview.region(draft.region)
+                    self._no_region = not draft.region
             draft.require("vault_aws_role")
-            self._tell(*roles.check(self._session, draft))
+            about, doubt = roles.check(self._session, draft)
+            self._tell(*filter(None, [about]))
+            self._doubts += filter(None, [doubt])
             profiles = {draft.name: self._keys(draft)}
             if self._session is not None and self._arguments.read:
                 self._tell(*self._session.read(draft.config()))
@@ -174,7 +181,9 @@ class _Run:
     def _warn(self, profiles: Mapping[str, Mapping[str, str]]) -> None:
         there = {one.name: one.keys for one in every_profile({"AWS_CONFIG_FILE": self._file.path})}
         found = {name: there.get(name, {}) for name in profiles}
-        lines = [*installed.doubts(), *installed.rivals(found, os.environ)]
+        lines = [f"no file has {name}: it must be set wherever the profile is used" for name in self._variables]
+        lines += [*self._doubts, *([] if self._no_region else installed.lacking(found, os.environ))]
+        lines += [*installed.doubts(), *installed.rivals(found, os.environ)]
         self._tell(*(f"{self._paint.yellow('warning')}: {line}" for line in lines))
 
     def _tell_next(self, names: list[str]) -> None:
@@ -207,7 +216,7 @@ class _Run:
         if section is not None:
             found = find_profile({"profile": name}, {"AWS_CONFIG_FILE": self._file.path})
             draft.old, draft.is_marked = dict(found.keys if found else {}), section.is_marked
-        of_environment = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+        of_environment = next(filter(None, map(os.environ.get, installed.REGIONS)), "")
         draft.region = str((draft.old or {}).get("region", of_environment)) if region is None else region
         if region:
             try:
@@ -271,7 +280,7 @@ class _Run:
         return {**region, "credential_process": installed.command_line(name or draft.name), **draft.keys()}
 
     def _made(self, file: File, profiles: Mapping[str, Mapping[str, str]]) -> str:
-        return file.put(profiles, replace=self._arguments.replace)
+        return file.put(profiles, replace=self._arguments.replace, no_region=self._no_region)
 
     def _change(
         self,

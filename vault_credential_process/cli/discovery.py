@@ -10,6 +10,7 @@ from vault_credential_process import answers, auth, blotting, cache, caller
 from vault_credential_process.answers import Answer
 from vault_credential_process.auth.oidc import OIDC
 from vault_credential_process.auth.password import PasswordMethod
+from vault_credential_process.cli.changes import public
 from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError, one_line
 from vault_credential_process.expiry import Deadline, format_timestamp
@@ -25,6 +26,9 @@ PATIENCE = 120.0
 
 LONGEST_NAME = 200
 """Characters of the longest mount or role that is listed."""
+
+FAREWELL = 3.0
+"""Seconds for ending a token that nobody needs, while somebody waits for the prompt."""
 
 _STS_PATIENCE = 5.0
 """Seconds that STS may take to tell whose keys they are; without it the end of the keys is told."""
@@ -78,21 +82,21 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         if not self.is_kept:
-            self.end()
+            self.end(FAREWELL)
 
     def keep(self) -> None:
         """Leave the token in the cache, where it is in one."""
         self.is_kept = self.is_kept or self._fetcher is not None
 
-    def end(self) -> bool:
-        """Revoke and forget a token of ours; tell whether Vault did."""
+    def end(self, seconds: float | None = None) -> bool:
+        """Revoke and forget a token of ours; tell whether Vault did, within so many seconds."""
         if not self._is_ours:
             return False
         try:
             if self._fetcher is not None:
-                self._fetcher.forget(revoke=True)
+                self._fetcher.forget(revoke=True, seconds=seconds)
             else:
-                with Vault(self.config, Deadline(self.config.vault_aws_timeout)) as vault:
+                with Vault(self.config, Deadline(seconds or self.config.vault_aws_timeout)) as vault:
                     vault.revoke_token(self.token)
         except VaultCredentialError:
             return False
@@ -125,7 +129,18 @@ class Session:
         names = keys if isinstance(keys, Sequence) and not isinstance(keys, str) else ()
         return sorted(name for name in map(str, names) if _is_good(name, "vault_aws_role"))
 
-    def _seen(self, method: str, path: str) -> Answer | None:
+    def may_read(self, path: str) -> bool | None:
+        """Tell whether the token may read a path; ``None`` where nobody says.
+
+        https://developer.hashicorp.com/vault/api-docs/system/capabilities-self
+        """
+        answer = self._seen("post", "sys/capabilities-self", {"paths": [path]})
+        may = None if answer is None else answer.body.get(path)
+        if not isinstance(may, list):
+            return None
+        return not {"read", "sudo", "root"}.isdisjoint(map(str, may)) and "deny" not in may
+
+    def _seen(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer | None:
         """Return an answer; ``None`` where the token may not see it. One of limited uses is spared."""
         if self.token.uses_left is not None:
             return None
@@ -134,7 +149,12 @@ class Session:
         try:
             with blotting.unlogged(secrets):
                 return requester.ask(
-                    method, path, token=self.token.value, namespace=self.config.vault_namespace, secrets=secrets
+                    method,
+                    path,
+                    token=self.token.value,
+                    namespace=self.config.vault_namespace,
+                    json=json,
+                    secrets=secrets,
                 )
         except RefusedError as error:
             if error.refusal.errors is not None and error.refusal.status == 404 and not error.refusal.errors:
@@ -221,7 +241,7 @@ def clearing(profile: Profile) -> str | None:
     except VaultCredentialError:  # a profile that does not work
         return None
     flags = {o.key: o.flag for o in (*options_of(Config), *auth.options()) if o.flag}
-    words = [f"{flag}={profile.keys[key]}" for key, flag in flags.items() if key in profile.keys]
+    words = [f"{flag}={profile.keys[key]}" for key, flag in flags.items() if key in profile.keys and key in public()]
     return shlex.join(["vault-credential-process", "cache", "clear", "--revoke", *words])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vault_credential_process import auth, awsconfig
 from vault_credential_process.config import Config, Setting, lookup
 from vault_credential_process.errors import ConfigurationError
-from vault_credential_process.models import Option, options_of
+from vault_credential_process.models import Option, Origin, options_of
 from vault_credential_process.profiles import Profile
 
 FROM_ENVIRONMENT = frozenset(
@@ -173,6 +173,13 @@ class Draft:
                     raise ConfigurationError(f"{declared.key}: {error}; write another value") from None
         return found
 
+    def variables(self) -> Iterator[str]:
+        """Yield the variables that hold a secret of the login which no setting of the profile names."""
+        keys = self.keys()
+        for declared in options_of(auth.find(self.method)):
+            if declared.secret and not any(key.startswith(declared.key) for key in keys):
+                yield from [name for name in declared.variables if self.environ.get(name)][:1]
+
     def has_same_login(self) -> bool:
         """Tell whether a login would be made as by the profile that is there."""
         before = {key: value for key, value in (self.old or {}).items() if is_ours(key)}
@@ -198,7 +205,22 @@ class Draft:
         environ = {name: value for name, value in self.environ.items() if name not in written}
         foreign = {key: value for key, value in (self.old or {}).items() if not is_ours(key)}
         region = {"region": self.region} if self.region else {}
-        return auth.configure({}, environ, Profile(self.name, {**foreign, **region, **self.keys()}))
+        made = auth.configure({}, environ, Profile(self.name, {**foreign, **region, **self.keys()}))
+        settings = {
+            key: dataclasses.replace(setting, origin=self._origin(key, setting.origin))
+            for key, setting in made.settings.items()
+        }
+        origins = {key: self._origin(key, origin) for key, origin in made.origins.items()}
+        return dataclasses.replace(made, settings=settings, origins=origins)
+
+    def _origin(self, key: str, written: Origin) -> Origin:
+        """Return where a value that will stand in the profile comes from now, for messages."""
+        if written.kind != "profile" or key in (self.old or {}) and not self.is_given(key):
+            return written
+        if key in self.answers:
+            return Origin(written.kind, "what was answered")
+        name = self.option(key).flag if key in self.flags else self._setting(key).origin.name
+        return Origin(written.kind, name or written.name)
 
 
 def _of_login(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vault_credential_process.doctor.shadows import before_us
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import section_name
 
 PACKAGE = "vault-credential-process"
+
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+"""Variables that name a region where a profile names none."""
 
 _CACHES = frozenset({".cache", "Caches", "Cache", "archive-v0"})
 """Directories that are emptied: there pipx and uv put what they run once."""
@@ -82,6 +86,13 @@ def _is_comparable(one: str, other: str) -> bool:
     return os.path.splitdrive(one)[0].lower() == os.path.splitdrive(other)[0].lower()
 
 
+def lacking(profiles: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for profiles without a region where the environment has none either."""
+    names = [section_name(name) for name, keys in profiles.items() if not keys.get("region")]
+    if names and not any(map(environ.get, REGIONS)):
+        yield f"{', '.join(names)}: no region, which most services want: add --region, or set AWS_REGION"
+
+
 def rivals(profiles: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) -> Iterator[str]:
     """Yield, a line each, what SDKs would take instead of the credentials of Vault; of each profile the keys are given.
 
@@ -103,8 +114,7 @@ def rivals(profiles: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
             yield f"[{name}] in {path} has a credential_process, which wins over the profile's: remove it"
         if "aws_access_key_id" in keys:
             yield f"{section_name(name)} has keys of its own, which some SDKs prefer: remove aws_access_key_id"
-        for key in ("role_arn", "sso_session", "sso_start_url", "web_identity_token_file", "login_session"):
-            if key in keys:
-                yield f"{section_name(name)} has {key}, which wins over credential_process: remove it"
+        for key in before_us(keys):
+            yield f"{section_name(name)} has {key}, which wins over credential_process: remove it"
     if environ.get("AWS_ACCESS_KEY_ID"):
         yield "AWS_ACCESS_KEY_ID is set, and its keys win over a profile that AWS_PROFILE names: unset it"

@@ -174,7 +174,7 @@ class Interview:
             draft.answers["vault_aws_mount"] = chosen
         else:
             if session is not None and not mounts:
-                show("The token sees no AWS secrets engine.")
+                show(f"Vault does not tell this token which AWS secrets engines there are; Enter takes {default}.")
             self._setting("vault_aws_mount", "Mount of the AWS secrets engine", default=default)
         if draft.is_given("vault_aws_role"):
             return

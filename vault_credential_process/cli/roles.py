@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from vault_credential_process import awsconfig
 from vault_credential_process.cli.discovery import Session
@@ -11,22 +11,27 @@ from vault_credential_process.cli.draft import Draft
 from vault_credential_process.errors import ConfigurationError, PermissionDeniedError, one_line
 
 
-def check(session: Session | None, draft: Draft) -> Iterator[str]:
-    """Yield what to tell of a role whose list nobody may see.
+def check(session: Session | None, draft: Draft) -> tuple[str, str]:
+    """Return what to tell of a role, and what to warn of: whether it is there and may be read, as far as Vault says.
 
     :raises ConfigurationError: when the list may be seen, and the role is not in it.
     """
     if session is None:
-        return
+        return "", ""
     mount, kind, role = *_place(draft), draft.text("vault_aws_role")
     known = session.roles(mount, static=kind == "static-roles")
-    if known is None:
-        yield f"{unseen(session, f'{mount}/{kind}')}: nobody knows whether {role} is there"
-    elif role not in known:
+    if known is not None and role not in known:
         where = f"{session.config.vault_addr}/v1/{mount}/{kind}"
         raise ConfigurationError(
             f"{where}: no role {role!r} at mount {mount!r}; check vault_aws_role (vault list {mount}/{kind})"
         )
+    path = draft.config().aws_path
+    may = session.may_read(path)
+    if may is False:
+        return "", f"this token may not read {path}: check the name of the role, or have the policy allow it"
+    if may:
+        return f"the token may read {path}", ""
+    return ("" if known else f"{unseen(session, f'{mount}/{kind}')}: nobody knows whether {role} is there"), ""
 
 
 def unseen(session: Session, path: str) -> str:
