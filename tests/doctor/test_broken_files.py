@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from vault_credential_process.testing.scripted import reply
 
 from .test_broken import Broken, judge, scripted_clocks
-from .ward import Ward, examined
+from .ward import QUICK, Ward, examined
 
 MINUTES = 60.0
 
@@ -60,11 +58,12 @@ def half_of_the_keys(ward: Ward) -> None:
     ward.patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
 
 
-def ended_secret_id(ward: Ward) -> None:
-    """A Secret ID whose time is over."""
-    made = ward.tenant.laboratory.server.call("POST", f"auth/approle/role/{ward.tenant.role}/secret-id", {"ttl": "1s"})
-    ward.write(vault_secret_id_file=secret(ward, made["data"]["secret_id"]))
-    time.sleep(1.1)
+def spent_secret_id(ward: Ward) -> None:
+    """A Secret ID that serves once, and did."""
+    server, role = ward.tenant.laboratory.server, ward.tenant.approle["role_id"]
+    made = server.call("POST", f"auth/approle/role/{ward.tenant.role}/secret-id", {"num_uses": 1})["data"]
+    server.call("POST", "auth/approle/login", {"role_id": role, "secret_id": made["secret_id"]})
+    ward.write(vault_secret_id_file=secret(ward, made["secret_id"]))
 
 
 def secret(ward: Ward, content: str) -> str:
@@ -89,6 +88,31 @@ def address_with(ward: Ward, end: str) -> None:
     ward.scripted()
     ward.server.otherwise = reply(404, b"<html>404</html>", {"Content-Type": "text/html"})
     ward.write(vault_addr=f"{ward.server.address}{end}", vault_aws_role="webapp")
+
+
+def indented(ward: Ward, above: str, inner: str) -> None:
+    """Lines that were pasted with blanks before them."""
+    path = ward.write()
+    text = path.read_text().replace(f"\n{inner}", f"\n  {inner}")
+    path.write_text(text.replace(f"\n  {inner}", f"\n{above}  {inner}", 1))
+
+
+def credentials_file(ward: Ward, content: bytes) -> None:
+    """Another file of AWS's, with something in it."""
+    path = ward.path / "credentials"
+    path.write_bytes(content)
+    ward.patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+
+
+def handed_in(ward: Ward, token: str) -> None:
+    """A token in the environment."""
+    ward.write(vault_role_id=None, vault_secret_id_file=None)
+    ward.patch.setenv("VAULT_TOKEN", token)
+
+
+def quick_line(ward: Ward, flags: str) -> None:
+    """A line that runs this version, with some flags more."""
+    ward.write(line=ward.program("vault-credential-process", QUICK) + f" get --profile webapp {flags}")
 
 
 TABLE = [
@@ -127,9 +151,68 @@ TABLE = [
     Broken(
         "half", 0, "other keys", "is set, and AWS_SECRET_ACCESS_KEY is not; unset AWS_ACCESS_KEY_ID", half_of_the_keys
     ),
-    Broken("ended", 3, "login", "invalid role or secret ID; check vault_role_id (from", ended_secret_id),
+    Broken("spent", 3, "login", "invalid role or secret ID; check vault_role_id (from", spent_secret_id),
     Broken("empty", 2, "login", ": empty; put the secret there", lambda w: w.write(vault_secret_id_file=secret(w, ""))),
     Broken("one use", 3, "login", "the token from VAULT_TOKEN has 0 uses left; reading credentials", spent_token),
+    Broken(
+        "word too many",
+        2,
+        "settings",
+        "[profile profile webapp] is not in ",
+        lambda w: setattr(w, "flags", ("--profile=profile webapp",)),
+    ),
+    Broken(
+        "indented",
+        2,
+        "settings",
+        "vault_aws_role in [profile webapp]: indented, so it is taken for a part of vault_secret_id_file above it; "
+        "begin the line in the first column",
+        lambda w: indented(w, "", "vault_aws_role"),
+    ),
+    Broken(
+        "below s3",
+        2,
+        "settings",
+        "indented, so it is taken for a part of s3 above it; begin the line in the first column",
+        lambda w: indented(w, "s3 =\n", "vault_"),
+    ),
+    Broken(
+        "user in it", 2, "settings", "must not carry a user", lambda w: w.write(vault_addr="https://u:5ec2e7@vault")
+    ),
+    Broken("blank in it", 2, "settings", "no query, frag", lambda w: w.write(vault_addr="https://vault .example")),
+    Broken(
+        "credentials, mark",
+        2,
+        "other keys",
+        "credentials: cannot be parsed; mend the file",
+        lambda w: credentials_file(w, b"\xef\xbb\xbf[x]\n"),
+    ),
+    Broken(
+        "credentials, twice",
+        2,
+        "other keys",
+        "credentials: cannot be parsed; mend the file",
+        lambda w: credentials_file(w, b"[x]\n[x]\n"),
+    ),
+    Broken(
+        "credentials, UTF-16",
+        2,
+        "other keys",
+        "credentials: cannot be parsed; mend the file",
+        lambda w: credentials_file(w, "[x]\n".encode("utf-16")),
+    ),
+    Broken(
+        "two lines", 2, "login", "more than one line; put", lambda w: w.write(vault_secret_id_file=secret(w, "a\nb"))
+    ),
+    Broken("bearer", 2, "login", "is not a Vault token: empty, or", lambda w: handed_in(w, "Bearer hvs.5ec2e7")),
+    Broken(
+        "unknown flag",
+        2,
+        "credential_process",
+        "the line is refused: unknown --secret; write: credential_process = ",
+        lambda w: quick_line(w, "--secret=5ec2e7"),
+    ),
+    Broken("help", 2, "credential_process", "it prints no credentials; write: ", lambda w: quick_line(w, "--help")),
     Broken(
         "1970",
         2,
@@ -148,6 +231,8 @@ def test_first_line_of_trouble_names_the_cause(ward: Ward, capsys: pytest.Captur
     if broken.step == "settings":
         assert not report.says("settings", "vault_addr is not set")
         assert not report.says("settings", "vault_aws_role: missing")
+    if broken.name == "word too many":
+        assert report.trouble["remedy"].endswith("; there is webapp")
     if broken.name == "role profile":
         assert not report.says("other keys", "role_arn")
         assert report.says("credential_process", "skipped: SDKs run that of [profile webapp]")

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 from vault_credential_process.cli import installed, parser
@@ -45,7 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Examine, and show each finding as it comes; the exit code is that of the first error."""
     given = {key: value for key, value in vars(arguments).items() if value is not None}
     flags = {key: value for key, value in given.items() if key.startswith("vault_") or key == "profile"}
-    case = Case(flags, os.environ, logs_in=not arguments.no_login, reads=arguments.read, line_for=_line)
+    case = Case(
+        flags,
+        os.environ,
+        logs_in=not arguments.no_login,
+        reads=arguments.read,
+        line_for=_line,
+        complaint_of=_complaint,
+    )
     if arguments.json:
         for _ in examine(case):
             pass
@@ -65,6 +72,18 @@ def _line(name: str) -> str:
         return installed.command_line(name)
     except ConfigurationError as failure:
         return f"… get --profile {name} ({failure})"
+
+
+def _complaint(words: Sequence[str]) -> str | None:
+    """Return why the command refuses its arguments, without what follows a flag: it may be a secret."""
+    if {"-h", "--help", "--version"} & set(words):
+        return "it prints no credentials"
+    try:
+        _, unknown = parser.build(words).parse_known_args(list(words))
+    except ConfigurationError as failure:
+        return str(failure).partition(":")[0].partition(";")[0]
+    flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+    return f"unknown {', '.join(flags) or 'arguments'}" if unknown else None
 
 
 def document(case: Case) -> dict[str, Any]:

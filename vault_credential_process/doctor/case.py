@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -38,6 +38,8 @@ class Case:
     reads: bool = False
     line_for: Callable[[str], str] = lambda name: f"/…/vault-credential-process get --profile {name}"
     """Returns the ``credential_process`` line that a profile should have."""
+    complaint_of: Callable[[Sequence[str]], str | None] = lambda words: None
+    """Returns what this version of the command has to say against its arguments, or ``None``."""
     clock: Clock = wall_clock
     began: float = dataclasses.field(default_factory=time.monotonic)
     deadline: Deadline = dataclasses.field(default_factory=lambda: Deadline(DEFAULT_LIMIT))

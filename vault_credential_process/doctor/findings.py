@@ -20,6 +20,10 @@ _REMEDIES = {
     r": the section of a profile is written ": "write it like that",
     r" is not the name of a role ": "write the name alone, as vault list aws/roles shows it: no path, no quotes",
     r": empty$": "put the secret there",
+    r": holds more than one line$": "put the secret there alone, on one line",
+    r" is not a Vault token: ": "put the token there, and nothing else",
+    r": an address must not carry ": "take it out; vault_auth_method says how to log in",
+    r": an address has no query, fragment or spaces": "write https://host:8200",
 }
 """What to do about errors that do not say it themselves, by the words in them; the first that fits."""
 

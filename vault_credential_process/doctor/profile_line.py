@@ -63,7 +63,7 @@ def examine(case: Case) -> Iterator[Finding]:
     yield ok(case.step, f"credential_process = {_told(words)}")
     yield from _aim(case, words, name)
     yield from _manner(case, line, words, name)
-    yield from _start(case, words)
+    yield from _start(case, words, name)
 
 
 def _write(case: Case, name: str) -> str:
@@ -224,7 +224,7 @@ def _is_shell_script(program: str) -> bool:
     return bool(re.match(rb"#!.*\b(?:ba|da|z|k)?sh\b", first)) and not second.startswith(b"'''exec'")
 
 
-def _start(case: Case, words: Sequence[str]) -> Iterator[Finding]:
+def _start(case: Case, words: Sequence[str], name: str) -> Iterator[Finding]:
     """Run its ``--version``, and tell how long it takes to start."""
     own = _command(words)
     if not own:
@@ -251,8 +251,11 @@ def _start(case: Case, words: Sequence[str]) -> Iterator[Finding]:
         yield error(case.step, f"{words[0]} --version fails", "so will get", "run it by hand, or install it anew")
         return
     here = importlib.metadata.version(_NAME)
+    against = case.complaint_of(words[len(own) :]) if version == here and "get" in words else None
     if version != here:
         yield note(case.step, f"the line runs version {one_line(version, limit=40)}; this is {here}")
+    elif against is not None:
+        yield error(case.step, f"the line is refused: {against}", "no SDK gets anything", _write(case, name))
     if seconds >= SLOW:
         yield warning(
             case.step,

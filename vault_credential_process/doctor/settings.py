@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vault_credential_process import auth, fastpath
@@ -29,6 +29,7 @@ _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 """The byte-order marks of UTF-8 and UTF-16."""
 _HIDDEN = "set, not shown"
 _OURS = ("VAULT_", "BAO_")
+_OURS_IN_A_FILE = re.compile(r"vault_\w+|credential_process", re.ASCII)
 
 
 class Declared(NamedTuple):
@@ -62,6 +63,7 @@ def examine(case: Case) -> Iterator[Finding]:
     else:
         yield _profile(case)
     is_known = not case.complaints
+    case.complaints += _indented(case)
     config = case.config = _resolved(case)
     for complaint in case.complaints[0 if is_known else 1 :]:
         yield failed(case.step, complaint)
@@ -87,7 +89,29 @@ def _unreadable(case: Case, failure: ConfigurationError) -> Finding:
                 "no SDK reads it",
                 "store it as UTF-8 without one",
             )
-    return failed(case.step, failure)
+    found = failed(case.step, failure)
+    with contextlib.suppress(ConfigurationError):
+        names = _names(case)
+        if names and case.profile is None and not os.path.isdir(path):
+            found = dataclasses.replace(found, remedy=f"{found.remedy}; there is {names}")
+    return found
+
+
+def _names(case: Case) -> str:
+    """Return the names of the profiles that there are, some of them where they are many."""
+    return ", ".join([profile.name for profile in every_profile(case.environ)][:_MOST_NAMES])
+
+
+def _indented(case: Case) -> Iterator[ConfigurationError]:
+    """Yield an error for each key with one of ours in its value: an indented line is a part of that above it."""
+    section = section_name(case.profile.name if case.profile is not None else "default")
+    for key, value in (case.profile.keys if case.profile is not None else {}).items():
+        lines = list(value) if isinstance(value, Mapping) else str(value).splitlines()[1:]
+        for inner in filter(None, map(_OURS_IN_A_FILE.match, lines)):
+            yield ConfigurationError(
+                f"{inner[0]} in {section}: indented, so it is taken for a part of {key} above it; "
+                "begin the line in the first column"
+            )
 
 
 def _profile(case: Case) -> Finding:
@@ -95,11 +119,11 @@ def _profile(case: Case) -> Finding:
     path = config_path(case.environ)
     if case.profile is None:
         there = "" if os.path.exists(path) else ", which does not exist"
-        names = [profile.name for profile in every_profile(case.environ)]
+        names = _names(case)
         return note(
             case.step,
             f"no profile: none is named, and there is no [default] in {path}{there}",
-            remedy=f"name one with --profile: {', '.join(names[:_MOST_NAMES])}" if names else "",
+            remedy=f"name one with --profile: {names}" if names else "",
         )
     how = "nothing names another"
     if case.arguments.get("profile"):
@@ -150,7 +174,7 @@ def _values(case: Case, config: Config) -> Iterator[Finding]:
 
 def _missing(case: Case, config: Config) -> Iterator[Finding]:
     """Tell which settings it takes are nowhere, unless there is one, and it was complained of."""
-    complained = {str(complaint).partition(":")[0] for complaint in case.complaints}
+    complained = {re.split("[: ]", str(complaint))[0] for complaint in case.complaints}
     if case.source is not None and not config.vault_aws_role:
         yield error(
             case.step,

@@ -113,7 +113,12 @@ def _of_credentials_file(case: Case, name: str) -> Iterator[Finding]:
     path = os.path.expanduser(os.path.expandvars(variable or "~/.aws/credentials"))
     sections = _sections(path)
     if sections is None:
-        yield warning(case.step, f"{path}: cannot be parsed", "no SDK reads it", "mend or remove the file")
+        yield error(
+            case.step,
+            f"{path}: cannot be parsed",
+            "botocore and the AWS CLI end with that, whatever profile they use",
+            "mend the file: UTF-8 without a byte-order mark, no section and no key twice; or remove it",
+        )
         return
     keys, section = sections.get(name, {}), f"[{name}] in {path}"
     if _KEY in keys:
@@ -140,14 +145,13 @@ def _of_credentials_file(case: Case, name: str) -> Iterator[Finding]:
 def _of_profile(case: Case, name: str, keys: Mapping[str, object]) -> Iterator[Finding]:
     if case.source is not None:
         return
-    for key, beside in _BEFORE_US.items():
-        if key in keys and (not beside or any(other in keys for other in beside)):
-            yield error(
-                case.step,
-                f"{key} in {section_name(name)}: SDKs do that first, not the credential_process",
-                "programs never ask Vault",
-                f"take {key} out; a role is assumed from a profile of its own, with source_profile = {name}",
-            )
+    for key in before_us(keys):
+        yield error(
+            case.step,
+            f"{key} in {section_name(name)}: SDKs do that first, not the credential_process",
+            "programs never ask Vault",
+            f"take {key} out; a role is assumed from a profile of its own, with source_profile = {name}",
+        )
     if _KEY in keys and _SECRET in keys:
         yield warning(
             case.step,
@@ -157,15 +161,24 @@ def _of_profile(case: Case, name: str, keys: Mapping[str, object]) -> Iterator[F
         )
 
 
+def before_us(keys: Mapping[str, object]) -> list[str]:
+    """Return the keys of a profile for which SDKs go elsewhere than to its ``credential_process``."""
+    return [
+        key
+        for key, beside in _BEFORE_US.items()
+        if key in keys and (not beside or any(other in keys for other in beside))
+    ]
+
+
 def _sections(path: str) -> dict[str, dict[str, str]] | None:
     """Return the sections of one of AWS's files with their keys; none without the file, ``None`` where it is broken."""
-    parser = configparser.RawConfigParser(strict=False)
+    parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:
             parser.read_file(file)
-    except (OSError, ValueError):
+    except OSError:
         return {}
-    except configparser.Error:
+    except (configparser.Error, ValueError):
         return None
     return {section: dict(parser.items(section)) for section in parser.sections()}
 
