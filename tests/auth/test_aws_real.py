@@ -285,7 +285,7 @@ class TestEC2:
         assert forgotten.returncode == 0, forgotten.stderr
         document(get(run, site.laboratory, keys, clean_environment))
 
-        run(*COMMAND.split(), "cache", "clear")
+        run(*COMMAND.split(), "cache", "clear", "--all")
         line = refusal(get(run, site.laboratory, keys, clean_environment), 3)
         assert "login refused: client nonce mismatch; the first login of this instance had another nonce" in line
         assert f"vault delete auth/{EC2}/identity-accesslist/{name}" in line
