@@ -29,6 +29,9 @@ from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory
 from vault_credential_process.demo.server import Engine, VaultServer, find_engine
 from vault_credential_process.testing import scripted as scripted_module
 
+from .sdks import environments
+from .shared import made_once
+
 # A busy machine must not make a property fail; what matters is what the examples show, not how long they take.
 hypothesis.settings.register_profile("calm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("calm")
@@ -226,6 +229,39 @@ def command(run: Run) -> Run:
         return run(sys.executable, "-m", "vault_credential_process", *arguments, **options)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def aws_of_pypi(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The AWS CLI of PyPI, in an environment of its own."""
+
+    def make(directory: pathlib.Path) -> str | None:
+        try:
+            environments.python(directory, "awscli>=1.40")
+        except pytest.skip.Exception as failure:
+            return str(failure.msg)
+        return None
+
+    directory, reason = made_once(tmp_path_factory, "aws-cli", make)
+    if reason is not None:
+        pytest.skip(reason)
+    return str(directory / "bin" / "aws")
+
+
+@pytest.fixture(scope="session")
+def aws_command(request: pytest.FixtureRequest) -> str:
+    """The real ``aws`` command, unmodified and new: that of PyPI, else one of the system."""
+    try:
+        return str(request.getfixturevalue("aws_of_pypi"))
+    except pytest.skip.Exception as failure:
+        found = environments.aws_with_endpoints()
+        return found or pytest.skip(f"no aws command that is new enough, and {failure.msg}")
+
+
+@pytest.fixture(scope="session")
+def aws_program(request: pytest.FixtureRequest) -> str:
+    """Some ``aws`` command that takes the address of AWS from a profile: one of the system, else that of PyPI."""
+    return environments.aws_with_endpoints() or str(request.getfixturevalue("aws_of_pypi"))
 
 
 @pytest.fixture(scope="session")

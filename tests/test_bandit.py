@@ -12,7 +12,6 @@ from typing import Any
 from .conftest import NAME, ROOT
 
 STARTS_PROGRAMS = "starts programs without a shell: a list of words, none of them from the server"
-JITTER = "jitter of a wait, no secret"
 NO_PASSWORD = "a name, a kind of token or a default; no secret stands in the source"
 OWN_SERVER = "the demo's own server on loopback, made a moment ago"
 LOOKED_AT = {
@@ -20,6 +19,8 @@ LOOKED_AT = {
     ("cli/child.py", "B404"): STARTS_PROGRAMS,
     ("cli/child.py", "B603"): "starts the program of exec, which the user names",
     ("cli/child.py", "B606"): "becomes that program, without a shell on purpose",
+    ("cli/completion.py", "B604"): "the name of a shell, for whose script it is; starts nothing",
+    ("cli/installed.py", "B108"): "says of a command that it lies there; makes nothing in it",
     ("cli/terminal.py", "B404"): STARTS_PROGRAMS,
     ("cli/terminal.py", "B603"): "starts this Python, which opens a browser; the address goes in by stdin",
     ("commands.py", "B404"): STARTS_PROGRAMS,
@@ -35,8 +36,6 @@ LOOKED_AT = {
     ("demo/tour.py", "B105"): NO_PASSWORD,
     ("demo/aws.py", "B105"): NO_PASSWORD,
     ("fastpath.py", "B108"): "made with mode 0700, and owner, mode and file system are checked",
-    ("keeper.py", "B311"): JITTER,
-    ("retries.py", "B311"): JITTER,
     ("auth/__init__.py", "B105"): NO_PASSWORD,
     ("auth/aws_ec2.py", "B105"): NO_PASSWORD,
     ("auth/jwt.py", "B105"): NO_PASSWORD,

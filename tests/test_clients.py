@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ from vault_credential_process.demo.laboratory import Laboratory
 from .conftest import COMMAND, Run, Tenant
 
 LIST_BUCKETS = str(pathlib.Path(str(demo_programs.__file__)).with_name("list_buckets.py"))
-AWS_CLI = "awscli>=1.40"
 
 
 def write_config(tenant: Tenant, *further: str, **changes: str) -> str:
@@ -47,29 +45,6 @@ def session_of(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Any:
         return botocore.session.Session(profile=profile)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def aws_command(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The real ``aws`` command: the AWS CLI of PyPI in an environment of its own, else one of the system."""
-    directory = tmp_path_factory.mktemp("aws-cli")
-    pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", AWS_CLI]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    for step in [sys.executable, "-m", "venv", str(directory)], pip:
-        done = subprocess.run(
-            step, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
-        )
-        if done.returncode:
-            break
-    else:
-        return str(directory / "bin" / "aws")
-    own = str(pathlib.Path(sys.executable).parent)
-    elsewhere = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place != own]
-    found = shutil.which("aws", path=os.pathsep.join(elsewhere))
-    if found:
-        return found
-    reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
-    pytest.skip(f"no aws command: {AWS_CLI} cannot be installed ({reason}), and there is none on PATH")
 
 
 def test_botocore_runs_the_process(session_of: Any, tenant: Tenant) -> None:

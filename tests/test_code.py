@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -82,6 +84,20 @@ def test_imports_point_down(path: pathlib.Path) -> None:
     }
 
     assert set() == upward
+
+
+def private(tree: ast.AST) -> Iterator[str]:
+    """Return what a module imports that is another's own affair."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vault_credential_process"):
+            yield from (f"{node.module}.{a.name}" for a in node.names if re.match("_[^_]", a.name))
+
+
+def test_nothing_private_is_imported() -> None:
+    """What two modules need has a public name; and the check would see one that has none."""
+    assert [name for path in SOURCES for name in private(ast.parse(path.read_text(encoding="utf-8")))] == []
+    stray = "from vault_credential_process.profiles import _read as read, __doc__"
+    assert list(private(ast.parse(stray))) == ["vault_credential_process.profiles._read"]
 
 
 def test_layer_check_sees_an_upward_arrow(tmp_path: pathlib.Path) -> None:

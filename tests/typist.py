@@ -94,3 +94,17 @@ class Typist:
         while self._look(0):
             pass
         return subprocess.CompletedProcess(self.process.args, self.process.returncode, out.decode(), err.decode())
+
+
+class Reader(Typist):
+    """Somebody who reads everything, and nothing twice: what is shown together may be waited for one by one."""
+
+    _read = 0
+
+    def sees(self, words: str) -> None:
+        """Wait until the terminal has shown these words behind those that were waited for before."""
+        limit = time.monotonic() + PATIENCE
+        while words not in self.shown[self._read :]:
+            assert time.monotonic() < limit, f"{words!r} was not shown: {self.shown[self._read :]!r}"
+            assert self._look(0.1) or self.process.poll() is None, f"it ended: {self.shown!r}"
+        self._read = self.shown.index(words, self._read) + len(words)

@@ -23,7 +23,7 @@ from .test_methods import IN_SHORT, is_played
 
 TARGET = pathlib.Path(__file__).parents[2] / "docs" / "canary.md"
 TOP = """\
-# The canary
+# The canary: planted secrets, looked for everywhere
 
 Written by `python -m tests.canary.page` from the tables of `tests/canary`; do not edit it by hand.
 

@@ -105,7 +105,8 @@ def test_every_place_is_searched(staged: Staged, tmp_path: pathlib.Path, capsys:
             )
             evidence.add(stream, "", getattr(done, stream))
             of_serve = ("answer of serve", "other answer of serve", "token file")
-            for place in ("stdout of get", "lines of env", "address of console", *of_serve):
+            under_exec = ("environment under exec", "environment under exec --env")
+            for place in ("stdout of get", "lines of env", "address of console", *of_serve, *under_exec):
                 evidence.add(place, "", done.stdout)
             evidence.add("terminal", "", getattr(done, stream))
         (stage.root / "log").write_text(SECRET.value)

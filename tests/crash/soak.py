@@ -259,7 +259,7 @@ def page(report: Report) -> str:
     codes = report.verdicts.codes
     failed = sum(count for code, count in codes.items() if code)
     shares = ", ".join(f"{code}: {codes[code]}" for code in sorted(codes) if code) or "none"
-    return f"""# The soak
+    return f"""# The soak: many processes for a minute
 
 `python -m tests.crash.soak --write` wrote this page: {report.width} processes at a time, each started as soon as
 another ended, for {report.seconds:g} s, against a real server that was sealed and unsealed at random

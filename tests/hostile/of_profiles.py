@@ -88,7 +88,7 @@ def config_file(draw: st.DrawFn) -> bytes:
 @target(
     "AWS config file, as botocore reads it",
     ("profiles.find_profile", "profiles.called", "profiles._nested", "profiles._without_values",
-    "profiles.profile_name", "profiles._read", "profiles.every_profile", "cli.completers.profiles",
+    "profiles.profile_name", "profiles.read", "profiles.every_profile", "cli.completers.profiles",
     "cli.completers.of_profiles", "cli.completers.keyring_names"),
     config_file(),
     must=(ACCEPTED, "both refuse", "ConfigurationError"),

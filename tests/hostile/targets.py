@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from . import (
     of_answers,
     of_cache,
+    of_child,
     of_command,
+    of_discovery,
     of_doctor,
     of_endpoint,
     of_login,
@@ -26,7 +28,7 @@ __all__ = ["ELSEWHERE", "MODULES", "TARGETS", "found", "parsers_in"]
 
 MODULES = (
     *(of_answers, of_wire, of_paths, of_settings, of_profiles, of_cache),
-    *(of_login, of_command, of_people, of_doctor, of_endpoint),
+    *(of_login, of_command, of_people, of_doctor, of_endpoint, of_child, of_discovery),
 )
 """What fills the table when it is imported."""
 
@@ -50,6 +52,7 @@ ELSEWHERE = {
     "auth.token.looked_up": "hands the answer on to answers.looked_up_token",
     "auth.token_helper.Helper.read": "what a command prints is judged by sources.single_line",
     "auth.wrapping.secret_id": "takes a word that sources.single_line let through",
+    "cli.child._become": "takes the command and its variables from the pipe of exec, which wrote them",
     "cli.env._dotenv": "writes a value; parses nothing",
     "commands._read": "what a command prints is judged by sources.single_line",
     "commands._read_in_thread": "the same",

@@ -53,11 +53,14 @@ MISSING = {
 """The names that are missing on each system, by the file that uses them; each use is guarded."""
 
 ASKS = {
+    "awsconfig.py",
     "cache/__init__.py",
     "cache/keyring.py",
     "cache/place.py",
+    "cli/asking.py",
     "cli/child.py",
     "cli/env.py",
+    "cli/installed.py",
     "cli/shell.py",
     "cli/spinner.py",
     "cli/terminal.py",

@@ -62,10 +62,9 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Progra
 
 
 @pytest.fixture(scope="session")
-def aws1(tmp_path_factory: pytest.TempPathFactory) -> AwsCli:
+def aws1(aws_of_pypi: str) -> AwsCli:
     """The AWS CLI v1 of PyPI, in an environment of its own."""
-    programs = environments.python(tmp_path_factory.mktemp("aws-cli") / "environment", "awscli>=1.40")
-    return AwsCli(1, str(programs / "aws"))
+    return AwsCli(1, aws_of_pypi)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from vault_credential_process.demo import tour
+
 JAVASCRIPT = pathlib.Path(__file__).parent / "javascript"
 
 
@@ -73,6 +75,11 @@ def version_2() -> str:
         if (_told(place) or "").startswith("aws-cli/2"):
             return place
     pytest.skip("no AWS CLI v2: AWS_CLI_V2 is not set, and no aws on PATH is one; apt-get install awscli")
+
+
+def aws_with_endpoints() -> str | None:
+    """Return the first ``aws`` that takes the address of AWS from a profile or a variable: 1.29 or 2.13, or later."""
+    return next((place for place in CANDIDATES if tour._reads_endpoint(_told(place) or "")), None)
 
 
 def _candidates() -> list[str]:
