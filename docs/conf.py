@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.metadata
+import pathlib
 import re
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ SECTIONS = {
     "Commands for people": ("login", "exec", "serve", "env", "console", "status", "doctor", "completion"),
     "When something is wrong": ("troubleshooting", "doctor", "errors"),
     "Reference": ("commands", "settings", "wire", "cache", "platforms"),
-    "Explanation": ("explanation/call", "explanation/expiry", "explanation/*", "threat-model"),
+    "Explanation": ("explanation/call", "explanation/expiry", "explanation/*", "threat-model", "glossary"),
     "Evidence": ("benchmarks", "faults", "canary", "hostile-input", "soak", "dependencies"),
+    "The project": ("project/changelog", "project/security", "project/contributing"),
 }
 """The parts of the site, each with its pages in order; a pattern stands for the rest of a directory."""
 BELOW = {"auth/README": ("auth/*",), "python": ("frameworks/*",), "how-to/other-sdks": ("sdks/*",)}
@@ -50,8 +52,11 @@ BELOW = {"auth/README": ("auth/*",), "python": ("frameworks/*",), "how-to/other-
 REST = "Reference"
 """The part of the pages that are named nowhere."""
 
-_BESIDE = re.compile(r"\[([^][]+)\]\(((?:\.\./)+[A-Z]+\.md)(?:#[^)]*)?\)")
-"""A link to a Markdown file at the root of the project, which is no page of the site."""
+ROOT = ("CHANGELOG", "SECURITY", "CONTRIBUTING")
+"""Markdown files beside this directory that are pages of the site, too."""
+
+_BESIDE = r"\[([^][]+)\]\({}(README|CHANGELOG|SECURITY|CONTRIBUTING)\.md(?:#[^)]*)?\)"
+"""A link to such a file, or to the one whose place the index takes."""
 
 
 def contents(found: Collection[str]) -> dict[str, str]:
@@ -76,9 +81,29 @@ def table(option: str, pages: Iterable[str]) -> str:
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """Do what plain Markdown has no word for: tables of contents, and links to files that are no pages."""
-    text = _BESIDE.sub(r"{download}`\1 <\2>`", source[0])
-    source[0] = text + contents(app.env.found_docs).get(name, "")
+    """Do what plain Markdown has no word for: tables of contents, and links out of this directory or into it."""
+    text = source[0]
+    if name.startswith("project/"):
+        text = text.replace("](docs/", "](/")
+    beside = _BESIDE.format("" if name.startswith("project/") else r"(?:\.\./)+")
+    source[0] = re.sub(beside, _to_page, text) + contents(app.env.found_docs).get(name, "")
+
+
+def _to_page(link: re.Match[str]) -> str:
+    """Return a link to one of ``ROOT`` as MyST writes it."""
+    page = "index" if link[2] == "README" else f"project/{link[2].lower()}"
+    return f"{{doc}}`{link[1]} </{page}>`"
+
+
+def add_root(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Make pages of the files beside this directory, and return their names: Sphinx looks for none out of it."""
+    for name in ROOT:
+        path = pathlib.Path("..", f"{name}.md")
+        if (env.srcdir / path).is_file():
+            env.project.docnames.add(f"project/{name.lower()}")
+            # There is no public way to say that a page lies elsewhere.
+            env.project._docname_to_path[f"project/{name.lower()}"] = path
+    return sorted(page for page in env.found_docs if page.startswith("project/"))
 
 
 def parents(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
@@ -88,6 +113,7 @@ def parents(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[st
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register what this file adds."""
+    app.connect("env-get-outdated", add_root)
     app.connect("env-get-outdated", parents)
     app.connect("source-read", add_contents)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

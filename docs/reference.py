@@ -23,12 +23,12 @@ COMMON = {"help", "verbose", "log_file"}
 """Arguments of every command."""
 
 PAGES = {
-    "get": "../README.md",
+    "get": "explanation/call.md",
     "logout": "login.md",
     "secret": "auth/README.md",
     "shell": "exec.md",
     "whoami": "console.md",
-    "demo": "../README.md",
+    "demo": "tutorial.md",
 }
 """The page that tells more of a command, where it has none of its own name."""
 

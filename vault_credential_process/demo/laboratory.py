@@ -9,6 +9,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+import requests
+
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.server import VaultServer
 
@@ -128,4 +130,6 @@ class Renewer:
 
     def _run(self) -> None:
         while not self._stop.wait(self._ttl / 2):
-            self._laboratory.write_sts(self._role, ttl=self._ttl)
+            # A server that has ended or is sealed is noticed by whoever asks it; this goes on when it is back.
+            with contextlib.suppress(requests.RequestException):
+                self._laboratory.write_sts(self._role, ttl=self._ttl)

@@ -87,6 +87,11 @@ class VaultServer:
         self.root_token = ""
         self._unseal_key = ""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the program was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def __enter__(self) -> VaultServer:
         try:
             self._start()

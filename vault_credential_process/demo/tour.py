@@ -155,7 +155,7 @@ def _show(say: Say, arguments: list[str], environ: dict[str, str], *, lines: int
 
     With ``lines`` it is ended after so many, once they are no longer all the same, which they must not stay.
     """
-    shown = " ".join(pathlib.Path(argument).name for argument in arguments)
+    shown = " ".join(os.path.basename(word) if os.path.isabs(word) else word for word in arguments)
     say(f"   $ {shown}")
     with tempfile.TemporaryFile("w+") as errors:
         with _running(arguments, environ, errors.fileno()) as process:
@@ -201,7 +201,10 @@ def _reads_endpoint(version: str) -> bool:
 
 
 def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:
-    """Keep everything up until it is interrupted."""
+    """Keep everything up until it is interrupted.
+
+    :raises TourFailed: when the server ends by itself.
+    """
     address, token = laboratory.server.address, laboratory.directory / "root-token"
     write_private(token, laboratory.server.root_token + "\n")
     with contextlib.suppress(KeyboardInterrupt):
@@ -211,10 +214,13 @@ def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:
         foreign = sorted(filter(_is_foreign, os.environ))
         if foreign:
             say(f"unset {' '.join(foreign)}")
-        say("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in _variables(config).items()))
+        # For profiles that are written later: they do not say where this AWS is.
+        told = {**_variables(config), "AWS_ENDPOINT_URL": laboratory.cloud.endpoint}
+        say("export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in told.items()))
         say(f"export VAULT_ADDR={address} BAO_ADDR={address}")
         read = f"$(cat {shlex.quote(str(token))})"
         say(f"export VAULT_TOKEN={read} BAO_TOKEN={read}   # the administrator's, for vault or bao")
         say("")
-        while True:
-            time.sleep(3600)
+        while laboratory.server.is_running:
+            time.sleep(1)
+        raise TourFailed(f"the server at {address} has ended; start the demo again")
