@@ -52,12 +52,12 @@ def test_json_has_a_stable_shape(ward: Ward, run: Run) -> None:
     bad = json.loads(run(*command_line(ward, "--json")).stdout)
 
     for document in (good, bad):
-        assert list(document) == ["version", "ok", "exit_code", "profile", "cause", "findings"]
+        assert list(document) == ["version", "ok", "complete", "exit_code", "profile", "cause", "findings"]
         assert {tuple(finding) for finding in document["findings"]} == {
             ("step", "state", "found", "means", "remedy", "exit_code")
         }
     assert {**good, "findings": []} == {
-        "version": 1, "ok": True, "exit_code": 0, "profile": "webapp", "cause": None, "findings": [],
+        "version": 1, "ok": True, "complete": False, "exit_code": 0, "profile": "webapp", "cause": None, "findings": [],
     }  # fmt: skip
     assert (bad["ok"], bad["exit_code"], bad["cause"]["step"]) == (False, 5, "network")
     assert bad["cause"] in bad["findings"]
@@ -117,6 +117,64 @@ class TestHost:
         assert good.says("versions", "aws-cli 2.25.1")
         assert good.says("versions", "with botocore 2.25.1 of its own")
         assert bad.says("versions", "--version fails")
+
+    @pytest.mark.parametrize(
+        ("version", "variable", "is_old"),
+        [
+            ("2.9.19", True, True),
+            ("2.9.19", False, True),
+            ("1.27.5", True, True),
+            ("2.13.0", True, False),
+            ("1.29.0", True, False),
+            ("2.25.1", False, False),
+        ],
+    )
+    def test_aws_command_that_knows_no_endpoints(
+        self, ward: Ward, capsys: pytest.CaptureFixture[str], version: str, variable: bool, is_old: bool
+    ) -> None:
+        """An aws command that is older than the endpoints that are set is a warning, and asks AWS itself."""
+        ward.program("bin/aws", f"#!/bin/sh\necho 'aws-cli/{version} Python/3.11.2 botocore/2.4.5'\n")
+        if variable:
+            ward.patch.setenv("AWS_ENDPOINT_URL", ward.tenant.laboratory.cloud.endpoint)
+        what = "AWS_ENDPOINT_URL" if variable else "endpoint_url in [profile webapp]"
+
+        report = examined(capsys, *ward.flags)
+
+        assert report.says("versions", f"aws-cli {version} does not know {what}, which is set") == is_old
+
+    def test_aws_command_does_not_read_a_broken_file(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """A config file that cannot be parsed is the cause, not the aws command that stumbles over it."""
+        ward.program(
+            "bin/aws",
+            '#!/bin/sh\n[ -s "$AWS_CONFIG_FILE" ] && exit 255\n[ "$AWS_PROFILE" ] && exit 255\necho aws-cli/2.25.1\n',
+        )
+        ward.write("broken")
+        ward.patch.setenv("AWS_PROFILE", "webapp")
+
+        report = examined(capsys, *ward.flags)
+
+        assert (report.code, report.trouble["step"]) == (2, "settings")
+        assert report.says("versions", "aws-cli 2.25.1")
+        assert not report.says("settings", "other settings have their defaults")
+
+    def test_address_that_is_refused(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """Plain http to another host is complained of once, and the network is skipped for that reason."""
+        ward.write(vault_addr="http://vault.example.com:8200")
+
+        report = examined(capsys, *ward.flags)
+
+        assert (report.code, report.trouble["step"]) == (2, "settings")
+        assert report.says("network", "skipped: the address is refused")
+
+    def test_region(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """A profile without a region is a warning, unless the environment has one."""
+        config = ward.write()
+        config.write_text(config.read_text().replace("region = us-east-1\n", ""))
+        without = examined(capsys, *ward.flags)
+        ward.patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+
+        assert without.says("settings", "there is no region, in [profile webapp] or in AWS_REGION")
+        assert not examined(capsys, *ward.flags).says("settings", "there is no region")
 
     def test_other_names(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
         """A profile that the environment names besides, and one that is written twice, are told of."""

@@ -9,7 +9,8 @@ import pytest
 
 from vault_credential_process.doctor import profile_line
 
-from .ward import Ward, examined, launcher
+from ..conftest import Run
+from .ward import LINE, Ward, command_line, examined, launcher
 
 
 class TestLine:
@@ -55,6 +56,27 @@ class TestLine:
         ward.write(line=line.format(**paths))
 
         assert examined(capsys, *ward.flags).says("credential_process", words)
+
+    @pytest.mark.parametrize("key", ["credential_proces", "credential-process", "credentials_process"])
+    def test_misspelt(self, ward: Ward, capsys: pytest.CaptureFixture[str], key: str) -> None:
+        """A key that was meant for it is an error: no SDK asks Vault."""
+        ward.write(f"{key} = {LINE}", line=None)
+
+        report = examined(capsys, *ward.flags)
+
+        assert (report.code, report.trouble["step"]) == (2, "credential_process")
+        assert report.trouble["found"] == f"{key} in [profile webapp]: did you mean credential_process?"
+
+    def test_missing(self, ward: Ward, run: Run) -> None:
+        """Without the line nothing says that it works: the provider alone can use the profile."""
+        ward.write(line=None)
+
+        done = run(*command_line(ward), "--read")
+
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[-1] == (
+            "the AWS CLI and other SDKs cannot use this profile; only programs with the provider can"
+        )
 
     def test_secret_of_another_helper_is_not_shown(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
         """Of a line that is not ours only the program is shown, whatever is wrong with it."""

@@ -32,6 +32,9 @@ ALL = [
 ]
 
 
+DONE = ok("identity", "AWS takes the credentials")
+
+
 def case_of(*findings: Finding) -> Case:
     """Return an examination that found these."""
     return Case({}, {}, findings=list(findings))
@@ -90,9 +93,17 @@ def test_marks_of_poor_encodings(encoding: str) -> None:
 
 
 def test_verdict() -> None:
-    """The last line says what matters: the cause, else the first warning, else that all is well."""
-    assert sheet_of("utf-8", ALL[0]).endswith("\nall is well\n")
-    assert sheet_of("utf-8", *ALL[:2]).endswith("\nit works, with 1 warning: the clocks are 70 s apart\n")
+    """The last line says what matters: the cause, else what was not tried, or the first warning."""
+    untried = "the role and AWS were not tried: vault-credential-process doctor --read\n"
+    assert sheet_of("utf-8", ALL[0], DONE).endswith("\nall is well\n")
+    assert sheet_of("utf-8", *ALL[:2], DONE).endswith("\nit works, with 1 warning: the clocks are 70 s apart\n")
+    assert sheet_of("utf-8", ALL[0]).endswith(f"\nnothing wrong so far; {untried}")
+    assert sheet_of("utf-8", *ALL[:2]).endswith(
+        f"\nnothing wrong so far, with 1 warning: the clocks are 70 s apart; {untried}"
+    )
+    assert sheet_of("utf-8", skipped("login", "no", "run get; then doctor")).endswith(
+        "not tried: run get; then doctor\n"
+    )
     assert "2 errors; begin with login: refused" in sheet_of("utf-8", *ALL, failed("x", ConfigurationError("y; z")))
 
 

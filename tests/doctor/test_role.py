@@ -92,6 +92,54 @@ class TestRole:
         """Where nobody tells the kind it might be an IAM user."""
         assert examined(capsys, *ward.flags).says("role", "it might make an IAM user")
 
+    @pytest.mark.parametrize(
+        ("listed", "code"),
+        [
+            (reply(200, {"data": {"keys": ["webapp", "other"]}}), 0),
+            (reply(200, {"data": {"keys": ["webapp2"]}}), 2),
+            (reply(403, {"errors": ["permission denied"]}), 2),
+            (reply(404, {"errors": []}), 0),
+        ],
+    )
+    def test_role_that_is_not_there(
+        self, user: Ward, capsys: pytest.CaptureFixture[str], listed: bytes, code: int
+    ) -> None:
+        """A role that the engine does not know is an error, unless nobody can tell: an engine without any role."""
+        user.server.on("GET", "aws/roles/webapp", reply(404, {"errors": []}))
+        user.server.on("LIST", "aws/roles", listed)
+
+        report = examined(capsys, *user.flags)
+
+        assert report.code == code
+        assert report.says("role", "no role 'webapp' at mount 'aws'") == bool(code)
+        assert report.says("role", "vault list aws/roles") == bool(code)
+        assert user.server.asked("GET", READ) == 0
+        assert report.document["complete"] is False
+
+    def test_ending_where_the_role_was_not_tried(self, ward: Ward, run: Run) -> None:
+        """Nothing claims to work that nobody tried: the last line tells how to, and that is true."""
+        first = run(*command_line(ward))
+        whole = run(*command_line(ward), "--read")
+        after = run(*command_line(ward))
+
+        command = "vault-credential-process doctor --read --profile webapp"
+        assert first.stdout.splitlines()[-1].endswith(f"the role and AWS were not tried: {command}")
+        assert first.stdout.splitlines()[-1].startswith("nothing wrong so far")
+        assert first.returncode == 0
+        # Kept credentials that are valid are used from then on.
+        for done in (whole, after):
+            assert done.stdout.splitlines()[-1].startswith(("all is well", "it works, with "))
+
+    def test_ending_where_aws_is_not_reached(self, ward: Ward, run: Run) -> None:
+        """Nor where AWS did not answer."""
+        ward.patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+
+        done = run(*command_line(ward), "--read")
+
+        last = done.stdout.splitlines()[-1]
+        assert last.startswith("nothing wrong so far, with ")
+        assert last.endswith("AWS was not reached, so whether it takes the credentials is not known")
+
     def test_endpoint_of_sts(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
         """What comes from ``sts/`` is of STS, so it is read."""
         ward.tenant.laboratory.write_sts(ward.tenant.role, ttl=3600, endpoint="sts")

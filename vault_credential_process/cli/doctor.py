@@ -91,6 +91,7 @@ def document(case: Case) -> dict[str, Any]:
     return {
         "version": JSON_VERSION,
         "ok": case.cause is None,
+        "complete": case.complete,
         "exit_code": case.exit_code,
         "profile": case.profile.name if case.profile is not None else None,
         "cause": _fields(case.cause) if case.cause is not None else None,
@@ -144,13 +145,19 @@ class Sheet:
             self._write(f"    {blank if number else self._paint.cyan(self._arrow)} {line}")
 
     def verdict(self, case: Case) -> None:
-        """Say in the end what matters: the first error, or else the first warning, or that all is well."""
+        """Say in the end what matters: the first error, or else what was not tried, or the first warning."""
         warnings = [finding for finding in case.findings if finding.state == "warning"]
         errors = [finding for finding in case.findings if finding.state == "error"]
         text, paint = "all is well", self._paint.green
         if case.cause is not None:
             text = f"{_counted(errors, 'error')}; begin with {case.cause.step}: {case.cause.found}"
             paint = self._paint.red
+        elif case.lacks_line:
+            text = "the AWS CLI and other SDKs cannot use this profile; only programs with the provider can"
+            paint = self._paint.yellow
+        elif not case.complete:
+            told = f", with {_counted(warnings, 'warning')}: {warnings[0].found}" if warnings else ""
+            text, paint = f"nothing wrong so far{told}; {_untried(case)}", self._paint.yellow
         elif warnings:
             text, paint = f"it works, with {_counted(warnings, 'warning')}: {warnings[0].found}", self._paint.yellow
         self._write("")
@@ -169,6 +176,15 @@ class Sheet:
             line = line.replace("…", "...").encode(encoding, "replace").decode(encoding)
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _untried(case: Case) -> str:
+    """Return what was not tried, and how it is."""
+    if case.pair is not None:
+        return "AWS was not reached, so whether it takes the credentials is not known"
+    remedy = next((f.remedy for f in case.findings if f.step == "login" and f.state == "skipped" and f.remedy), None)
+    own = f" --profile {case.profile.name}" if case.profile is not None else ""
+    return f"the role and AWS were not tried: {remedy or f'vault-credential-process doctor --read{own}'}"
 
 
 def _counted(findings: Iterable[Finding], what: str) -> str:

@@ -65,6 +65,10 @@ class Case:
     """Whether the token may read the role itself, which tells its kind."""
     role: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The settings of the role, as far as the token may read them."""
+    lacks_role: bool = False
+    """Whether Vault told that there is no such role."""
+    lacks_line: bool = False
+    """Whether the profile has no ``credential_process``, so that only programs with the provider can use it."""
     kind: str | None = None
     """``iam_user``, ``static``, ``sts``, or which of the kinds of STS it is; ``None`` where nobody tells."""
     pair: AWSCredentials | None = None
@@ -83,6 +87,11 @@ class Case:
     def exit_code(self) -> int:
         """The exit code of the first error, 0 without one."""
         return self.cause.exit_code if self.cause else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was tried, up to AWS, which takes the credentials."""
+        return any(finding.step == "identity" and finding.state == "ok" for finding in self.findings)
 
     def limit(self, seconds: float, what: str) -> float:
         """Return so many seconds, or what is left of the examination.

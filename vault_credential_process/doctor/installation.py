@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
@@ -12,7 +14,11 @@ from collections.abc import Iterator
 from vault_credential_process import commands
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, error, note, ok, warning
+from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.models import section_name
+from vault_credential_process.profiles import find_profile
 
+_OF_PROFILES = frozenset({"AWS_PROFILE", "AWS_DEFAULT_PROFILE"})
 LIBRARIES = (("botocore", "boto3"), ("hvac", "requests", "urllib3", "keyring"))
 """What speaks to AWS, and what to Vault and the keyring."""
 _PATIENCE = 10.0
@@ -36,7 +42,7 @@ def examine(case: Case) -> Iterator[Finding]:
             f"not installed: {', '.join(missing)}",
             remedy="install vault-credential-process anew, with its dependencies",
         )
-    yield _aws(case)
+    yield from _aws(case)
 
 
 def _version(name: str) -> str | None:
@@ -46,23 +52,56 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _aws(case: Case) -> Finding:
+def _aws(case: Case) -> Iterator[Finding]:
     """Tell of the ``aws`` command, whose botocore is its own: that of this environment matters to programs here."""
     path = shutil.which("aws", path=case.environ.get("PATH"))
     if path is None:
-        return note(case.step, "no aws command on PATH", "SDKs do without it")
+        yield note(case.step, "no aws command on PATH", "SDKs do without it")
+        return
     seconds = case.limit(_PATIENCE, "aws --version")
+    # A config file that is broken is told of as such, not as an aws command that is.
+    environ = {name: value for name, value in case.environ.items() if name not in _OF_PROFILES}
+    environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     try:
-        code, printed = commands.run((path, "--version"), case.environ, seconds, _MOST)
+        code, printed = commands.run((path, "--version"), environ, seconds, _MOST)
     except OSError as failure:
-        return warning(case.step, f"aws at {path} does not start: {failure.strerror}", remedy="install it anew")
+        yield warning(case.step, f"aws at {path} does not start: {failure.strerror}", remedy="install it anew")
+        return
     if printed is None:
-        return warning(
+        yield warning(
             case.step, f"aws at {path}: no answer to --version within {seconds:g} s", remedy="look at what starts it"
         )
+        return
     said = printed.decode("utf-8", "replace")
     version, botocore = _AWS.search(said), _BOTOCORE.search(said)
     if code or version is None:
-        return warning(case.step, f"aws at {path}: --version fails", remedy="run it by hand, or install it anew")
+        yield warning(case.step, f"aws at {path}: --version fails", remedy="run it by hand, or install it anew")
+        return
     own = f"botocore {botocore[1]}" if botocore else "a botocore"
-    return ok(case.step, f"aws-cli {version[1]} at {path}", f"with {own} of its own")
+    yield ok(case.step, f"aws-cli {version[1]} at {path}", f"with {own} of its own")
+    endpoint = _endpoint(case)
+    if endpoint is not None and _is_before_endpoints(version[1]):
+        yield warning(
+            case.step,
+            f"aws-cli {version[1]} does not know {endpoint}, which is set",
+            "it asks AWS itself, whatever that names",
+            "get aws-cli 1.29, 2.13 or later, or call it with --endpoint-url",
+        )
+
+
+def _endpoint(case: Case) -> str | None:
+    """Return what names another endpoint than AWS's."""
+    named = sorted(name for name in case.environ if name.startswith("AWS_ENDPOINT_URL") and case.environ[name])
+    if named:
+        return named[0]
+    with contextlib.suppress(ConfigurationError):  # the settings tell of it
+        profile = find_profile(case.arguments, case.environ)
+        if profile is not None and profile.keys.get("endpoint_url"):
+            return f"endpoint_url in {section_name(profile.name)}"
+    return None
+
+
+def _is_before_endpoints(version: str) -> bool:
+    """Tell whether a version of the AWS CLI is older than these settings."""
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    return numbers < ([1, 29] if numbers[:1] == [1] else [2, 13])

@@ -6,7 +6,6 @@ token is never spent here: it serves once.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from vault_credential_process.doctor.findings import Finding, failed, note, ok, 
 from vault_credential_process.doctor.questions import ask, data_of
 from vault_credential_process.errors import AuthUnavailable, ConfigurationError, VaultCredentialError
 from vault_credential_process.fetcher import Fetcher
-from vault_credential_process.models import VaultToken
+from vault_credential_process.models import VaultToken, options_of
 from vault_credential_process.refusals import Refusal, RefusedError
 from vault_credential_process.tokens import Grip, Tokens, lives
 from vault_credential_process.vault import Vault
@@ -40,8 +39,7 @@ def examine(case: Case) -> Iterator[Finding]:
     method = auth.choose(config)
     yield from _passed_over(case, config)
     case.fetcher = Fetcher(config, cache=case.cache, clock=case.clock, needs_role=False)
-    how = "vault_auth_method names it" if config.vault_auth_method != "auto" else "auto: the first that has something"
-    yield ok(case.step, f"auth method {method.name} at auth/{method.mount}", how)
+    yield ok(case.step, f"auth method {method.name} at auth/{method.mount}", _why(config, method))
     exported = next((name for name in ("BAO_TOKEN", "VAULT_TOKEN") if case.environ.get(name)), None)
     if exported and method.name != auth.LAST:
         yield note(case.step, f"{exported} is set, and is not used", f"{method.name} is what is configured")
@@ -63,10 +61,42 @@ def examine(case: Case) -> Iterator[Finding]:
             yield from _token(case, config, grip.token)
             yield from _allowed(case, config, grip)
             if case.may_read_role:
-                with contextlib.suppress(VaultCredentialError):  # nobody knows more then than before
-                    case.role = data_of(ask(case, config, role_path(config), grip.token, config.vault_namespace))
+                _look_at_role(case, config, grip.token)
         finally:
             tokens.tidy(vault, grip)
+
+
+def _why(config: Config, method: AuthMethod) -> str:
+    """Tell why it is this method."""
+    if config.vault_auth_method != "auto":
+        return "vault_auth_method names it"
+    given = config.foremost(*(option.key for option in options_of(type(method))))
+    return f"chosen because {given} is set" if given else "the first that has something to log in with"
+
+
+def _look_at_role(case: Case, config: Config, token: VaultToken) -> None:
+    """Note what the role is, or that the engine has none of that name.
+
+    An engine that has no role and no list of them may be another one, which knows credentials alone; there the read
+    tells.
+    """
+    path = role_path(config)
+    try:
+        case.role = data_of(ask(case, config, path, token, config.vault_namespace))
+        return
+    except RefusedError as refused:
+        if refused.refusal.status != 404 or refused.refusal.errors is None or refused.refusal.errors:
+            return
+    except VaultCredentialError:  # nobody knows more then than before
+        return
+    place = path.rpartition("/")[0]
+    try:
+        keys = data_of(ask(case, config, place, token, config.vault_namespace, verb="list")).get("keys")
+        case.lacks_role = isinstance(keys, list) and bool(keys) and config.vault_aws_role not in keys
+    except RefusedError as refused:
+        case.lacks_role = refused.refusal.status == 403
+    except VaultCredentialError:
+        pass
 
 
 def _open_cache(case: Case, config: Config) -> None:
@@ -132,7 +162,7 @@ def _token(case: Case, config: Config, token: VaultToken) -> Iterator[Finding]:
     uses = "any number of uses" if token.uses_left is None else f"{token.uses_left} uses left"
     renewable = "renewable" if token.renewable else "not renewable"
     told = f"{token.token_type} token, {lives(token)}, {renewable}, {uses}"
-    policies = f"policies: {', '.join(token.policies) or 'none told'}"
+    policies = f"; policies: {', '.join(token.policies) or 'none told'}"
     data = _more_of(case, config, token)
     maximum = data.get("explicit_max_ttl")
     if isinstance(maximum, int) and maximum > 0:
@@ -141,9 +171,9 @@ def _token(case: Case, config: Config, token: VaultToken) -> Iterator[Finding]:
         told += f", renewed for {data['period']} s each time"
     left = token.seconds_left(case.clock())
     if left < 60:
-        yield warning(case.step, told, policies, "a new login comes with the next call")
+        yield warning(case.step, f"{told}{policies}", "", "a new login comes with the next call")
     else:
-        yield ok(case.step, told, policies)
+        yield ok(case.step, f"{told}{policies}")
     if token.expiry is None and token.expiry_known and "root" in token.policies:
         yield warning(
             case.step, "it is a root token", "it may do everything, for ever", "log in by an auth method instead"

@@ -26,7 +26,9 @@ def examine(case: Case) -> Iterator[Finding]:
     """Ask the server for its health, and tell how that went."""
     config = case.config
     if config is None or (case.complaints and config.origin("vault_addr").kind == "default"):
-        yield skipped(case.step, "the settings do not say where Vault is")
+        is_refused = any(str(complaint).startswith("vault_addr") for complaint in case.complaints)
+        why = "the address is refused" if is_refused else "the settings do not say where Vault is"
+        yield skipped(case.step, why)
         return
     try:
         session = transport.open_session(config, case.deadline.at_most(_PATIENCE))

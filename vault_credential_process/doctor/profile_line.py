@@ -5,6 +5,7 @@ botocore splits the line without a shell, other SDKs hand it to ``sh -c``, so it
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import os
 import re
@@ -44,12 +45,7 @@ def examine(case: Case) -> Iterator[Finding]:
         return
     name, line = case.profile.name, case.profile.keys.get("credential_process")
     if not isinstance(line, str) or not line.strip():
-        yield warning(
-            case.step,
-            f"there is no credential_process in {section_name(name)}",
-            "only programs with the provider in them use this profile",
-            f"add: credential_process = {case.line_for(name)}",
-        )
+        yield _without(case, name)
         return
     try:
         words = compat_shell_split(line)
@@ -64,6 +60,27 @@ def examine(case: Case) -> Iterator[Finding]:
     yield from _aim(case, words, name)
     yield from _manner(case, line, words, name)
     yield from _start(case, words, name)
+
+
+def _without(case: Case, name: str) -> Finding:
+    """Tell of a profile without the line, or with a key that was meant for it."""
+    case.lacks_line = True
+    written = case.profile.keys if case.profile is not None else {}
+    close = difflib.get_close_matches("credential_process", [key.replace("-", "_") for key in written], 1, 0.8)
+    key = next((key for key in written if [key.replace("-", "_")] == close and key != "credential_process"), None)
+    if key is not None:
+        return error(
+            case.step,
+            f"{key} in {section_name(name)}: did you mean credential_process?",
+            "no SDK knows that key, and none asks Vault",
+            _write(case, name),
+        )
+    return warning(
+        case.step,
+        f"there is no credential_process in {section_name(name)}",
+        "only programs with the provider in them use this profile",
+        f"add: credential_process = {case.line_for(name)}",
+    )
 
 
 def _write(case: Case, name: str) -> str:

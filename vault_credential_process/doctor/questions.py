@@ -19,8 +19,10 @@ def ask(
     token: VaultToken,
     namespace: str | None,
     json: Mapping[str, Any] | None = None,
+    *,
+    verb: str = "get",
 ) -> Mapping[str, Any]:
-    """Return the body of the answer: to a ``POST`` where there is ``json``, else to a ``GET``.
+    """Return the body of the answer: to a ``POST`` where there is ``json``, else to a ``GET``, or what ``verb`` says.
 
     Not for a token of limited uses, of which it would be one.
 
@@ -29,10 +31,11 @@ def ask(
     """
     secrets = (token.value,) if token.value is not None else ()
     requester = Requester(config, case.deadline, case.clock)
-    verb = "get" if json is None else "post"
     try:
         with blotting.unlogged(secrets):
-            answer = requester.ask(verb, path, token=token.value, namespace=namespace, json=json, secrets=secrets)
+            answer = requester.ask(
+                "post" if json else verb, path, token=token.value, namespace=namespace, json=json, secrets=secrets
+            )
     finally:
         requester.close()
     return answer.body

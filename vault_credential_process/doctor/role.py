@@ -12,7 +12,8 @@ from typing import Any
 
 from vault_credential_process.config import Config
 from vault_credential_process.doctor.case import Case
-from vault_credential_process.doctor.findings import Finding, note, ok, skipped, warning
+from vault_credential_process.doctor.findings import Finding, error, note, ok, skipped, warning
+from vault_credential_process.doctor.login import role_path
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.fetcher import Fetcher
 
@@ -38,6 +39,15 @@ def examine(case: Case) -> Iterator[Finding]:
     if case.token is None and entry is None:
         yield skipped(case.step, "there is no token")
         return
+    if case.lacks_role:
+        where = role_path(config).rpartition("/")[0]
+        also = "" if where.endswith("static-roles") else "; a static role wants vault_aws_endpoint = static-creds"
+        yield error(
+            case.step,
+            f"no role {config.vault_aws_role!r} at mount {config.vault_aws_mount!r}",
+            f"{config.vault_addr}/v1/{role_path(config)} is not there",
+            f"check vault_aws_role (from {config.origin('vault_aws_role')}): vault list {where}{also}",
+        )
     case.kind, how = _kind(config, case.role, entry.credentials.credential_type if entry is not None else None)
     if case.kind is not None:
         yield ok(case.step, f"role {config.vault_aws_role} gives {_in_words(case.kind)}", how)
@@ -73,6 +83,8 @@ def _credentials(case: Case, config: Config) -> Finding:
 
     :raises VaultCredentialError: when the read fails.
     """
+    if case.lacks_role:
+        return skipped(case.step, "no credentials are read: there is no such role")
     if case.denied:
         return skipped(case.step, "no credentials are read: the token may not")
     if case.token is None:

@@ -70,7 +70,7 @@ def examine(case: Case) -> Iterator[Finding]:
     if config is None:
         return
     case.deadline = Deadline(config.vault_aws_timeout, already=time.monotonic() - case.began)
-    yield from _values(case, config)
+    yield from _values(case, config, is_known=is_known)
     if is_known:
         yield from _missing(case, config)
     yield from _misspelt(case, config)
@@ -159,7 +159,7 @@ def _drop(key: str, *places: dict[str, Any]) -> bool:
     return bool(dropped)
 
 
-def _values(case: Case, config: Config) -> Iterator[Finding]:
+def _values(case: Case, config: Config, *, is_known: bool) -> Iterator[Finding]:
     """Tell each value that somebody gave, and the address in any case."""
     others = 0
     for key, each in every(config).items():
@@ -169,7 +169,8 @@ def _values(case: Case, config: Config) -> Iterator[Finding]:
             continue
         where = "the profile" if origin.kind == "profile" else str(origin)
         yield ok(case.step, f"{key} = {shown(each, _value(config, key))}", f"from {where}")
-    yield note(case.step, f"{others} other settings have their defaults", "docs/settings.md tells them")
+    if is_known:
+        yield note(case.step, f"{others} other settings have their defaults", "docs/settings.md tells them")
 
 
 def _missing(case: Case, config: Config) -> Iterator[Finding]:
@@ -188,6 +189,13 @@ def _missing(case: Case, config: Config) -> Iterator[Finding]:
             case.step,
             f"vault_addr is not set; {config.vault_addr} is what is left",
             remedy=every(config)["vault_addr"].option.remedy(config.profile),
+        )
+    if case.profile is not None and not config.aws_region:
+        yield warning(
+            case.step,
+            f"there is no region, in {section_name(case.profile.name)} or in AWS_REGION",
+            "most services want one: the AWS CLI and SDKs end with that",
+            f"add region = eu-central-1, or yours, to {section_name(case.profile.name)}",
         )
     if not config.vault_aws_role and "vault_aws_role" not in complained:
         yield failed(case.step, missing_role(config))
