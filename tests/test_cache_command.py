@@ -213,7 +213,10 @@ def test_clear_of_one_profile(told: Told, tenant: Tenant) -> None:
     done = told("cache", "clear", "--profile=webapp").splitlines()
 
     where = f"aws/creds/{tenant.role} at {tenant.laboratory.server.address}"
-    assert done == [f"forgot the credentials of {where}", f"forgot the Vault token of {where}"]
+    assert done == [
+        f"forgot the credentials of {where}",
+        f"forgot the Vault token of auth/approle at {tenant.laboratory.server.address}",
+    ]
     assert {row["profile"] for row in json.loads(told("cache", "list", "--json"))} == {"other"}
     assert is_alive(tenant, token)
 
@@ -445,6 +448,8 @@ def test_ended_pair_is_not_held(scripted: ScriptedServer, exchanges: dict[str, A
     assert json.loads(replayed("status", "--json"))["held"] is False
     rows = json.loads(replayed("cache", "list", "--json"))
     assert [row["seconds_left"] for row in rows if row["kind"] == "credentials"] == [0]
+    listed = replayed("cache", "list").splitlines()[2:]
+    assert [" (ended)  " in line for line in listed] == [row["seconds_left"] == 0 for row in rows]
 
 
 def test_spoiled_entry_is_not_listed(replayed: Told) -> None:

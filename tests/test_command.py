@@ -288,7 +288,7 @@ def test_help_names_every_command_and_flag(command: Run) -> None:
     overview, details = command("--help"), command("get", "--help")
 
     assert (overview.returncode, overview.stderr, details.returncode, details.stderr) == (0, "", 0, "")
-    assert re.search(r"^ +get +print the credentials", overview.stdout, re.MULTILINE)
+    assert re.search(r"^ +get +print credentials", overview.stdout, re.MULTILINE)
     words = " ".join(details.stdout.split())
     for declared in (*options_of(Config), *auth.options()):
         assert (f"({declared.key};" in words) == (declared.flag is not None), declared.key

@@ -22,7 +22,8 @@ from .certificates import Authority
 from .conftest import ENGINE, Run, Tenant, new_tenant
 from .test_command import config_of, refusal
 
-GET = (sys.executable, "-m", "vault_credential_process", "get", "--profile", "webapp")
+COMMAND_LINE = (sys.executable, "-m", "vault_credential_process")
+GET = (*COMMAND_LINE, "get", "--profile", "webapp")
 APPROLE = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "secret"}
 
 
@@ -105,7 +106,12 @@ TABLE = [
     Broken(
         "no config file", 2, "no such file, so there is no profile 'webapp'", environ={"AWS_CONFIG_FILE": "/no/file"}
     ),
-    Broken("secret as a flag", 2, "no such flag: --secret-id; see", flags=("--secret-id", "5ec2e7")),
+    Broken(
+        "secret as a flag",
+        2,
+        "no such flag: --secret-id; did you mean --secret-id-file?",
+        flags=("--secret-id", "5ec2e7"),
+    ),
     Broken("stray word", 2, "an argument that belongs to no flag; see", flags=("5ec2e7",)),
     Broken("flag without its value", 2, "argument --role: expected one argument; see", flags=("--role",)),
     Broken("log file nowhere", 2, "--log-file: /no/log: No such file", flags=("--log-file", "/no/log")),
@@ -136,14 +142,24 @@ def test_broken_setup_is_told_in_one_line(command: Run, tenant: Tenant, broken: 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [((), "the following arguments are required: COMMAND"), (("gett",), "invalid choice: 'gett'")],
+    [
+        (("stauts",), "no such command: stauts; did you mean status?"),
+        (("nothing",), "no such command: nothing; see vault-credential-process --help"),
+        (("--verbos",), "the following arguments are required: COMMAND; see vault-credential-process --help"),
+        (("get", "--profil", "x"), "no such flag: --profil; did you mean --profile?"),
+        (("cache", "list", "--jsn"), "no such flag: --jsn; did you mean --json?"),
+        (("get", "--kv-mont=x"), "no such flag: --kv-mont; see vault-credential-process get --help"),
+        (("get", "--auth-mout=x"), "no such flag: --auth-mout; did you mean --auth-mount?"),
+        (("get", "--xyz=x", "--userame=y"), "no such flag: --xyz, --userame; see vault-credential-process get --help"),
+        (("get", "--userame=y"), "no such flag: --userame; did you mean --username?"),
+    ],
 )
-def test_no_or_unknown_command(command: Run, arguments: tuple[str, ...], words: str) -> None:
-    """Without a command, or with one that does not exist, one line points to ``--help``."""
+def test_unknown_command_or_flag(command: Run, arguments: tuple[str, ...], words: str) -> None:
+    """What does not exist is one line, with what resembles it, or else with the way to ``--help``."""
     line = refusal(command(*arguments), 2)
 
     assert words in line
-    assert "see vault-credential-process --help" in line
+    assert len(line) < 160
 
 
 @pytest.mark.parametrize(
@@ -306,6 +322,30 @@ def test_stdout_that_nobody_reads(run: Run, tenant: Tenant, redirection: str, wo
     line, code, rest = done.stderr.split("\n")
     assert words in line
     assert (code, rest) == ("code 70", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("cache list", "cache clear", "completion bash", "--help", "--version", "get --help", "doctor --json"),
+        *("status --profile=webapp", "status --all --json", "doctor --profile=webapp --no-login"),
+        *("env --profile=webapp", "logout --profile=webapp"),
+        "configure --profile=new --no-login --yes --dry-run --auth=token --vault-addr=http://127.0.0.1:1 --role=x",
+    ],
+)
+def test_output_that_cannot_be_written(run: Run, tenant: Tenant, words: str) -> None:
+    """Whatever the command, a full disk behind stdout is one line and no success."""
+    script = '"$@" > /dev/full; echo "code $?" >&2'
+    call = ("/bin/sh", "-c", script, "sh", *COMMAND_LINE, *words.split())
+
+    for unbuffered in ("", "1"):
+        done = run(*call, AWS_CONFIG_FILE=config_of(tenant), PYTHONUNBUFFERED=unbuffered)
+
+        *lines, code = done.stderr.splitlines()
+        assert lines[-1] == "vault-credential-process: the output cannot be written: No space left on device"
+        assert code == "code 70"
+        assert "Error" not in done.stderr
 
 
 def test_closed_stdout_asks_vault_for_nothing(run: Run, scripted: ScriptedServer) -> None:

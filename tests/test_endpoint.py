@@ -122,6 +122,8 @@ class TestWhoMayAsk:
                 assert answer.status == 403
                 assert answer.json["code"] == answer.json["Code"] == "AccessDenied"
                 assert "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in answer.json["message"]
+                is_too_old = "an SDK that does not know the file (AWS CLI 2.9) needs the latter: $(cat FILE)"
+                assert answer.json["message"].endswith(is_too_old) == (not token)
                 assert TOKEN not in answer.json["message"]
                 assert "webapp" not in answer.json["message"]
 

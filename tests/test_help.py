@@ -79,12 +79,12 @@ class TestGeneral:
         assert re.fullmatch(r"[a-z].*[^.]", text)
         assert len(text) <= 64
 
-    def test_call_without_a_command_leads_to_the_help(self, command: Run) -> None:
-        """Nothing at all is an error of one line that names ``--help``."""
+    def test_call_without_a_command_shows_the_help(self, command: Run) -> None:
+        """Nothing at all is an error whose text is the general help."""
         done = command()
 
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr == f"{SELF}: the following arguments are required: COMMAND; see {SELF} --help\n"
+        assert done.stderr == command("--help").stdout
 
     @pytest.mark.parametrize("name", parser.COMMANDS)
     def test_every_argument_is_told(self, reference: types.ModuleType, name: str) -> None:

@@ -48,7 +48,7 @@ def test_logout(desk: Desk) -> None:
         "revoked the Vault token, and with it every IAM user that it asked for",
         f"STS credentials cannot be revoked by anyone: the pair just forgotten lives until {expiration}",
         f"forgot the credentials of {where}",
-        f"forgot the Vault token of {where}",
+        f"forgot the Vault token of auth/userpass at {desk.laboratory.server.address}",
     ]
     with pytest.raises(requests.HTTPError, match="403"):
         desk.laboratory.server.call("POST", "auth/token/lookup", {"token": token})

@@ -148,6 +148,10 @@ class TestPicture:
         assert abs(cells.count("#") - len(cells) / 2) <= 2
         assert all(line.isascii() for line in plain(draw(entry(100, failure="sealed"), token(5), encoding=encoding)))
 
+    def test_whole_life_is_rounded_up(self) -> None:
+        """A pair of ten minutes is one of ten minutes, though Vault took a moment to answer."""
+        assert plain(draw(entry(599.2, life=599.98)))[1].endswith("9m 59s of 10m")
+
     def test_token_without_an_end(self) -> None:
         """A token that does not end, or of which nobody knows, has words in place of a bar."""
         assert "does not end" in plain(draw(token(None)))[1]
@@ -227,11 +231,14 @@ class TestCommand:
             assert "\x1b" not in screen.raw
 
     def test_nothing_is_held(self, profile: Callable[..., Any]) -> None:
-        """Where nothing is held the terminal says so, and in which cache."""
-        with Screen(columns=300) as screen, screen.running(*COMMAND, "status", "--profile=webapp") as process:
+        """Where nothing is held the terminal says so of the profile, and below that in which cache, in its width."""
+        words = (*COMMAND, "status", "--profile=webapp")
+        with Screen(columns=60) as screen, screen.running(*words, environ={"COLUMNS": "60"}) as process:
             assert process.wait(30) == 0
-            assert screen.lines[0].startswith("nothing is held for aws/creds/")
-            assert "runtime cache" in screen.lines[0]
+            assert screen.lines[0] == "webapp  nothing is held"
+            assert screen.lines[1].strip().startswith("aws/creds/")
+            assert "runtime cache: " in "".join(screen.lines)
+            assert max(map(len, screen.lines)) <= 60
 
     def test_all_profiles(self, profile: Callable[..., Any], command: Run) -> None:
         """Without a profile, and with ``--all``, everything is shown; as JSON it is what ``cache list`` tells."""
@@ -262,7 +269,7 @@ class TestWatch:
         with Screen(columns=90) as screen:
             screen.stream.write("what was there\n")
             with screen.running(*COMMAND, "status", "--profile=webapp", "--watch=0.2") as process:
-                screen.sees("nothing is held for aws/creds/")
+                screen.sees("webapp  nothing is held")
                 assert not screen.has_cursor
                 assert profile("get").returncode == 0
                 screen.sees("credentials   ████")

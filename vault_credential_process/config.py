@@ -355,7 +355,7 @@ def resolve(
     known = {o.key for o in own} | {o.key for o in options}
     for key, value in arguments.items():
         if value is not None and key not in known and key != "profile":
-            raise ConfigurationError(f"{key}: no such setting{_did_you_mean(key, known)}")
+            raise ConfigurationError(f"{key}: no such setting{did_you_mean(key, known)}")
     if profile is not None:
         _check_keys(profile, known, {o.key for o in (*own, *options) if o.secret})
     values: dict[str, Any] = {}
@@ -427,7 +427,8 @@ def lookup(
         raise ConfigurationError(f"{declared.key}: {error} (from {origin})") from None
 
 
-def _did_you_mean(key: str, known: Iterable[str]) -> str:
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """Return the end of a message about a word that there is not, which names the one that it resembles."""
     import difflib
 
     close = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
@@ -446,7 +447,7 @@ def _check_keys(profile: Profile, known: set[str], secrets: set[str]) -> None:
                 f"{key} in {section_name(profile.name)}: its value is indented below it; write it on the same line"
             )
         if key.startswith(("vault_", "vault-")) and key not in known:
-            hint = _did_you_mean(key.replace("-", "_"), known)
+            hint = did_you_mean(key.replace("-", "_"), known)
             if hint:
                 raise ConfigurationError(f"{shown} in {section_name(profile.name)}: no such setting{hint}")
             logger.warning("%s in %s: no such setting; ignored", shown, section_name(profile.name))

@@ -121,11 +121,12 @@ class Endpoint:
             return self._health(told=is_known)
         if not is_known:
             what = "is not the token" if sent else "is missing"
+            also = "" if sent else "; an SDK that does not know the file (AWS CLI 2.9) needs the latter: $(cat FILE)"
             raise Refused(
                 403,
                 "AccessDenied",
                 f"the Authorization header {what}; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the file that the "
-                "server wrote, or AWS_CONTAINER_AUTHORIZATION_TOKEN to the token alone",
+                f"server wrote, or AWS_CONTAINER_AUTHORIZATION_TOKEN to the token alone{also}",
             )
         if path not in self._paths:
             places = ", ".join(sorted(map(path_of, self.roles)))

@@ -326,8 +326,7 @@ class Flight:
             self.cache.delete(key)
         done += [f"forgot the credentials of {entry.aws_path} at {entry.vault_addr}" for entry in pairs]
         if kept is not None:
-            path = self.config.aws_path if self.config.vault_aws_role else kept.path
-            done.append(f"forgot the Vault token of {path} at {self.config.vault_addr}")
+            done.append(f"forgot the Vault token of {kept.path} at {self.config.vault_addr}")
         return done
 
     def _revoke_first(self, kept: TokenEntry | None, *, force: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
+_LOST = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 BUG = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 
@@ -56,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("nobody reads the output")
         return BUG
     except Exception as error:
+        # What fails at a file of ours is told where it is written, so this was stdout.
+        if isinstance(error, OSError) and error.filename is None and error.errno in _LOST:
+            abandon_stdout()
+            complain(f"the output cannot be written: {error.strerror}")
+            return BUG
         # The text of an unforeseen error may hold a secret; where it happened does not.
         trace = error.__traceback__
         while trace and trace.tb_next:
@@ -81,8 +88,15 @@ def _run(arguments: list[str], place: Ticket | None) -> int:
     try:
         from vault_credential_process.cli import parser
 
-        return parser.run(arguments, place)
+        try:
+            code = parser.run(arguments, place)
+        except SystemExit:  # of --help and --version
+            _flush()
+            raise
+        _flush()
+        return code
     except VaultCredentialError as error:
+        _give_up_lost_output()
         if place is not None:
             place.fail(error.exit_code, str(error))
         from vault_credential_process.cli import logs
@@ -99,6 +113,20 @@ def complain(message: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         pass
+
+
+def _flush() -> None:
+    """Have what was printed written: a disk may be full, and the interpreter's own flush has another code for that."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _give_up_lost_output() -> None:
+    """Have what was printed before a failure written, or forget it: the failure is what is told."""
+    try:
+        _flush()
+    except (OSError, ValueError):
+        abandon_stdout()
 
 
 def abandon_stdout() -> None:

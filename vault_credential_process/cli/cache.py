@@ -131,7 +131,7 @@ def _table(backend: CacheBackend, rows: list[dict[str, Any]]) -> str:
                 row["path"],
                 row["vault_addr"],
                 kind,
-                row["expires"] or "never",
+                f"{row['expires'] or 'never'}{' (ended)' if row['seconds_left'] == 0 else ''}",
                 row["lease_id"] or "-",
             ]
         )

@@ -215,7 +215,7 @@ class Draft:
 
     def _origin(self, key: str, written: Origin) -> Origin:
         """Return where a value that will stand in the profile comes from now, for messages."""
-        if written.kind != "profile" or key in (self.old or {}) and not self.is_given(key):
+        if written.kind != "profile" or (key in (self.old or {}) and not self.is_given(key)):
             return written
         if key in self.answers:
             return Origin(written.kind, "what was answered")

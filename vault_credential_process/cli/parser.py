@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from vault_credential_process import auth
 from vault_credential_process.cli import coredump, logs
-from vault_credential_process.config import Config
+from vault_credential_process.config import Config, did_you_mean
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import Ticket
 from vault_credential_process.models import Option, options_of
@@ -68,6 +68,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(f"{message}; see {self.prog} --help")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a help; unlike argparse's own, this one does not keep quiet where it cannot be written."""
+        stream = file or sys.stdout
+        if stream is not None:
+            stream.write(message)
+
 
 class _Version(argparse.Action):
     """Look the version up only when it is asked for."""
@@ -88,12 +94,17 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
 
         if completers.is_asked(os.environ):
             return completers.answer(build)
+    if not argv:
+        if sys.stderr is not None:
+            build(argv).print_help(sys.stderr)
+        return ConfigurationError.exit_code
     argv, command_line = _parted(argv)
+    _check_command(argv)
     parser = build(argv)
     given = argparse.Namespace(place=place, command_line=command_line)
     arguments, unknown = parser.parse_known_args(list(argv), given)
     if unknown:
-        raise _unknown(unknown)
+        raise _unknown(unknown, parser, arguments.command)
     logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
     code: int = importlib.import_module(f"vault_credential_process.cli.{arguments.command}").run(arguments)
     return code
@@ -108,6 +119,17 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
         subparsers[named].words = argv
         module.add_options(subparsers[named])
     return parser
+
+
+def _check_command(argv: Sequence[str]) -> None:
+    """Make sure that a command line that begins with a command begins with one of ours.
+
+    :raises ConfigurationError: when it does not; the command that was meant is named, not all of them.
+    """
+    word = argv[0]
+    if not word.startswith("-") and word not in COMMANDS:
+        hint = did_you_mean(word, COMMANDS) or "; see vault-credential-process --help"
+        raise ConfigurationError(f"no such command: {one_line(word, limit=40)}{hint}")
 
 
 def _parted(argv: Sequence[str]) -> tuple[Sequence[str], list[str]]:
@@ -134,11 +156,16 @@ def _keep_exit_codes() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _unknown(words: Sequence[str]) -> ConfigurationError:
+def _unknown(words: Sequence[str], parser: argparse.ArgumentParser, command: str) -> ConfigurationError:
     """Return the error for words that no flag takes; only flags are repeated, for the others may be a secret."""
     flags = [one_line(word.partition("=")[0]) for word in words if word.startswith("-")]
+    commands = parser._subparsers._group_actions[0].choices if parser._subparsers is not None else None
+    known = commands[command]._option_string_actions if isinstance(commands, dict) else ()
+    hint = did_you_mean(flags[0], known) if flags else ""
+    if hint:
+        return ConfigurationError(f"no such flag: {flags[0]}{hint}")
     what = f"no such flag: {', '.join(flags)}" if flags else "an argument that belongs to no flag"
-    return ConfigurationError(f"{what}; see vault-credential-process --help")
+    return ConfigurationError(f"{what}; see vault-credential-process {command} --help")
 
 
 def _parser(commands: list[str]) -> tuple[_Parser, dict[str, _Parser]]:

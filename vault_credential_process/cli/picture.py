@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TextIO
@@ -42,7 +43,10 @@ class Held:
 
 
 def in_words(seconds: float) -> str:
-    """Return a span as ``2d 3h``, ``1h 30m``, ``47m 12s`` or ``12s``, rounded down."""
+    """Return a span as ``2d 3h``, ``1h 30m``, ``47m 12s`` or ``12s``, rounded down.
+
+    What is left must not be told longer than it is. A whole life is rounded up before: it began a moment ago.
+    """
     left = max(int(seconds), 0)
     parts: list[str] = []
     for size, unit in _UNITS:
@@ -137,7 +141,7 @@ class Picture:
 
     def _bar(self, label: str, left: float, life: float, margin: float, colour: str, width: int) -> Line:
         """Return a bar that is as full as there is life left, with a mark where it is time for other ones."""
-        count = f"{in_words(left)} of {in_words(life)}"
+        count = f"{in_words(left)} of {in_words(math.ceil(round(life, 3)))}"
         cells = width - _LABEL - _COUNT
         if cells < _SHORTEST_BAR:
             return [("dim", _label(label)), (colour, count)]

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
 from vault_credential_process.cli import coredump, parser
 from vault_credential_process.cli.cache import described, held, of_login
-from vault_credential_process.cli.picture import Held, Line, Picture
+from vault_credential_process.cli.picture import WIDEST, Held, Line, Picture
 from vault_credential_process.cli.watch import watch
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
@@ -74,6 +75,13 @@ class _OfProfile:
         self._backend = backend
         self._fetcher = Fetcher(config, cache=backend)
 
+    def empty(self, columns: int) -> list[Line]:
+        """Return what a terminal shows where no credentials are held."""
+        config, reason = self._config, f"{self._backend.name} cache: {self._backend.reason}"
+        rest = [f"{config.aws_path} at {config.vault_addr}", reason]
+        head: Line = [("bold", config.profile or "no profile"), ("", "  nothing is held")]
+        return [head, *(line for text in rest for line in _below(text, columns))]
+
     @property
     def nothing(self) -> str:
         return (
@@ -119,6 +127,11 @@ class _OfAll:
     def __init__(self, backend: CacheBackend) -> None:
         self._backend = backend
 
+    def empty(self, columns: int) -> list[Line]:
+        """Return what a terminal shows where nothing is held."""
+        reason = f"{self._backend.name} cache: {self._backend.reason}"
+        return [[("", "nothing is held")], *_below(reason, columns)]
+
     @property
     def nothing(self) -> str:
         return f"nothing is held ({self._backend.name} cache: {self._backend.reason})"
@@ -159,6 +172,13 @@ class _OfAll:
                 yield f"{name}{thing.what} of {thing.path} at {thing.vault_addr}, {until}"
 
 
+def _below(text: str, columns: int) -> Iterator[Line]:
+    """Yield a text in dimmed lines that fit the terminal; a word that is wider stays whole."""
+    room = max(min(columns, WIDEST) - 2, 1)
+    for line in textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False):
+        yield [("dim", f"  {line}")]
+
+
 def _order(one: Held) -> tuple[str, str, int, str]:
     thing = one.thing
     path = thing.aws_path if isinstance(thing, Entry) else thing.path
@@ -179,7 +199,7 @@ def _lines(entry: Entry, now: float) -> Iterator[str]:
 def _drawn(view: _OfProfile | _OfAll, things: list[Held], picture: Picture, columns: int) -> list[Line]:
     lines = picture.draw(things, time.time(), columns)
     if not any(isinstance(one.thing, Entry) for one in things) and (not things or isinstance(view, _OfProfile)):
-        lines = [[("", view.nothing)], *lines]
+        lines = [*view.empty(columns), *lines]
     return lines
 
 
