@@ -223,7 +223,7 @@ def _serve_constant(body: bytes) -> None:
     """Serve one body to everybody, with uvicorn as the endpoint has it but for what is its own."""
     import uvicorn
 
-    from vault_credential_process.sockets import listen
+    from vault_credential_process.server.sockets import listen
 
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
 

@@ -16,9 +16,9 @@ NO_PASSWORD = "a name, a kind of token or a default; no secret stands in the sou
 OWN_SERVER = "the demo's own server on loopback, made a moment ago"
 LOOKED_AT = {
     ("auth/aws_chain.py", "B404"): "names an error of subprocess; starts nothing",
-    ("cli/child.py", "B404"): STARTS_PROGRAMS,
-    ("cli/child.py", "B603"): "starts the program of exec, which the user names",
-    ("cli/child.py", "B606"): "becomes that program, without a shell on purpose",
+    ("cli/exec/child.py", "B404"): STARTS_PROGRAMS,
+    ("cli/exec/child.py", "B603"): "starts the program of exec, which the user names",
+    ("cli/exec/child.py", "B606"): "becomes that program, without a shell on purpose",
     ("cli/completion.py", "B604"): "the name of a shell, for whose script it is; starts nothing",
     ("cli/installed.py", "B108"): "says of a command that it lies there; makes nothing in it",
     ("cli/terminal.py", "B404"): STARTS_PROGRAMS,
@@ -43,7 +43,7 @@ LOOKED_AT = {
     ("cli/status.py", "B105"): NO_PASSWORD,
     ("testing/auth.py", "B105"): "a token of no server",
     ("tokens.py", "B105"): NO_PASSWORD,
-    ("tokenfile.py", "B108"): "a private directory is made in it",
+    ("server/tokenfile.py", "B108"): "a private directory is made in it",
     ("vault.py", "B106"): "no token at all",
 }
 """Each kind of finding in each file that is right as it is, and why."""

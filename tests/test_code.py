@@ -24,7 +24,7 @@ LAYERS = {
     "probe": 3, "caller": 3, "federation": 3, "tokens": 3, "flight": 3, "fetcher": 3,
     "process": 4, "background": 4, "health": 4, "keeper": 4, "registry": 4, "healing": 4, "chain": 4,
     "aio": 4, "provider": 4, "manager": 4, "autoload": 4, "awscli": 4,
-    "sockets": 4, "exposition": 4, "served": 4, "endpoint": 4, "tokenfile": 4, "server": 4,
+    "server": 4,
     "doctor": 4,
     "cli": 5, "demo": 5, "__main__": 5, "testing": 5,
 }  # fmt: skip
@@ -38,7 +38,7 @@ ORDER_WITHIN = {
     "probe": 0, "tokens": 0, "flight": 1, "fetcher": 2,
     "process": 0, "background": 0, "health": 0, "keeper": 1, "registry": 2, "healing": 2, "chain": 1, "aio": 2,
     "provider": 3, "manager": 4, "autoload": 4, "awscli": 5, "doctor": 5,
-    "sockets": 0, "exposition": 1, "served": 2, "endpoint": 3, "tokenfile": 4, "server": 4,
+    "server": 4,
 }  # fmt: skip
 """Layers of several storeys: within one, a module imports only what stands below it or beside it in a lower place."""
 

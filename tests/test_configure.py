@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from vault_credential_process import cli
-from vault_credential_process.cli import configure, discovery, installed
+from vault_credential_process.cli import configure, installed
+from vault_credential_process.cli.configure import discovery
 from vault_credential_process.config import Config
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory

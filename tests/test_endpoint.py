@@ -15,13 +15,13 @@ import botocore.exceptions
 import botocore.utils
 import pytest
 
-from vault_credential_process import endpoint as endpoint_module
 from vault_credential_process import keeper as keeper_module
-from vault_credential_process import served as served_module
-from vault_credential_process.endpoint import Tokens
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer
+from vault_credential_process.server import endpoint as endpoint_module
+from vault_credential_process.server import role as role_module
+from vault_credential_process.server.endpoint import Tokens
 from vault_credential_process.testing.scripted import reply, reset
 
 from .bench import DENIED, LOGIN, NOW, READ, Bench
@@ -285,8 +285,8 @@ class TestVaultAway:
 
         assert {answer.status for answer in answers} == {503}
         assert answers[0].json["code"] == "CredentialsPending"
-        assert served_module.PATIENCE < 1
-        assert took < served_module.PATIENCE + 5
+        assert role_module.PATIENCE < 1
+        assert took < role_module.PATIENCE + 5
         go.set()
         wait_until(lambda: ask(server.address).status == 200)
         assert bench.server.asked("GET", READ) == 1
@@ -299,7 +299,7 @@ class TestVaultAway:
             raise RuntimeError("can't start new thread")
 
         with monkeypatch.context() as patch:
-            patch.setattr(served_module, "_in_thread", none)
+            patch.setattr(role_module, "_in_thread", none)
             answer = ask(server.address)
             assert ask(server.address, "/metrics").status == 200
 

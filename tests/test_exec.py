@@ -11,7 +11,7 @@ import time
 import pytest
 
 from vault_credential_process import auth
-from vault_credential_process.cli.child_environment import ENDPOINT, RIVALS, RUNS, TOKEN, vault_variables
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, RUNS, TOKEN, vault_variables
 from vault_credential_process.config import Config
 from vault_credential_process.demo import aws
 from vault_credential_process.models import options_of

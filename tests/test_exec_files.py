@@ -16,8 +16,8 @@ import botocore.session
 import pytest
 
 from vault_credential_process import auth
-from vault_credential_process.cli import child_environment
-from vault_credential_process.cli.child_environment import ENDPOINT, TOKEN
+from vault_credential_process.cli.exec import child_environment
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, TOKEN
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.fetcher import Fetcher

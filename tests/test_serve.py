@@ -25,7 +25,7 @@ from vault_credential_process.cli import coredump, serve
 from vault_credential_process.demo import aws
 from vault_credential_process.errors import VaultCredentialError
 from vault_credential_process.server import EndpointServer, listen
-from vault_credential_process.sockets import allow_connections
+from vault_credential_process.server.sockets import allow_connections
 from vault_credential_process.testing.scripted import ScriptedServer
 
 from .bench import LOGIN, READ, Bench, Clock

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from vault_credential_process import served as served_module
 from vault_credential_process import server as server_module
 from vault_credential_process.errors import ConfigurationError, UnreachableError
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer, listen, source_of
-from vault_credential_process.sockets import SPARE_FILES, listener, most_connections
+from vault_credential_process.server import role as role_module
+from vault_credential_process.server.sockets import SPARE_FILES, listener, most_connections
 
 from .bench import READ, Bench
 from .certificates import Authority
@@ -212,7 +212,7 @@ class TestManyConnections:
             released.wait(20)
             connection.sendall(bench.lease(3600))
 
-        monkeypatch.setattr(served_module, "PATIENCE", 20.0)
+        monkeypatch.setattr(role_module, "PATIENCE", 20.0)
         bench.server.on("GET", READ, slowly)
         with served(keeper) as running, connected(running.address, 3) as connections:
             for connection in connections:

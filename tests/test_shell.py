@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from vault_credential_process.cli import shell
-from vault_credential_process.cli.child_environment import ENDPOINT, RUNS
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, RUNS
 
 from .conftest import Run, Tenant
 from .test_command import config_of, refusal

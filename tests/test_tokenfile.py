@@ -8,9 +8,9 @@ import stat
 
 import pytest
 
-from vault_credential_process.endpoint import Tokens
 from vault_credential_process.errors import ConfigurationError
-from vault_credential_process.tokenfile import TokenFile
+from vault_credential_process.server.endpoint import Tokens
+from vault_credential_process.server.tokenfile import TokenFile
 
 
 def test_is_kept_for_the_next_start(tmp_path: pathlib.Path) -> None:

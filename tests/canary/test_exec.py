@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from vault_credential_process.cli.child_environment import ENDPOINT, TOKEN
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, TOKEN
 
 from .evidence import Evidence
 from .failures import repeating

@@ -10,7 +10,9 @@ import botocore.configloader
 import botocore.exceptions
 from hypothesis import strategies as st
 
-from vault_credential_process.cli import changes, child_config, child_environment, installed
+from vault_credential_process.cli import installed
+from vault_credential_process.cli.configure import changes
+from vault_credential_process.cli.exec import child_config, child_environment
 from vault_credential_process.cli.paint import Paint
 from vault_credential_process.config import resolve
 
@@ -35,8 +37,8 @@ def _with_more(more: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 @target(
     "AWS's files, for a program under exec",
-    ("cli.child_config.child_config", "cli.child_config._from_ours", "cli.child_config.text_of",
-    "cli.child_environment.environment", "cli.child_environment._has_keys"),
+    ("cli.exec.child_config.child_config", "cli.exec.child_config._from_ours", "cli.exec.child_config.text_of",
+    "cli.exec.child_environment.environment", "cli.exec.child_environment._has_keys"),
     st.tuples(
         config_file() | _with_more(st.sampled_from((_ROLE, _KEYS, b"[profile other]\n" + _ROLE))),
         config_file() | st.just(b"[webapp]\n" + _KEYS),
@@ -88,8 +90,8 @@ _PUT = {"webapp": {"vault_aws_role": "webapp", "credential_process": "/bin/vcp g
 @target(
     "AWS config file that configure changes",
     ("awsconfig.read", "awsconfig.lines_of", "awsconfig.find", "awsconfig.with_profile", "awsconfig.without_profile",
-    "cli.changes.File.put", "cli.changes.File.take_out", "cli.changes.difference", "cli.changes._profiles_in",
-    "cli.changes._shown", "cli.installed.rivals"),
+    "cli.configure.changes.File.put", "cli.configure.changes.File.take_out", "cli.configure.changes.difference",
+    "cli.configure.changes._profiles_in", "cli.configure.changes._shown", "cli.installed.rivals"),
     config_file() | _with_more(st.sampled_from((_KEYS, b"[profile webapp]\n" + _KEYS, b"[profile webapp]"))),
     must=(ACCEPTED, "ConfigurationError"),
     inputs=(

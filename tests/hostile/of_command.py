@@ -16,6 +16,7 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from vault_credential_process import auth, cache, cli
+from vault_credential_process.cli import parser
 from vault_credential_process.config import Config
 from vault_credential_process.errors import LONGEST
 from vault_credential_process.models import options_of
@@ -119,7 +120,10 @@ def called(draw: st.DrawFn) -> tuple[list[str], dict[str, str], bytes | None]:
     examples=60,
 )  # fmt: skip
 def command(given: tuple[list[str], dict[str, str], bytes | None]) -> str:
-    """Whatever it is given, the command ends with a code that is documented and one line on stderr, no traceback."""
+    """Whatever it is given, the command ends with a code that is documented and one line on stderr, no traceback.
+
+    Given nothing at all, it shows its help there.
+    """
     argv, environ, content = given
     with called_here(environ, content) as streams:
         try:
@@ -133,6 +137,9 @@ def command(given: tuple[list[str], dict[str, str], bytes | None]) -> str:
     told = [line for line in err.split("\n") if line]
     assert all(line.isprintable() and len(line) <= LONGEST + 200 for line in told), err
     ours = [line for line in told if line.startswith("vault-credential-process: ")]
+    if code and not argv:
+        assert (code, err, out) == (2, parser.build([]).format_help(), "")
+        return "exit 2"
     if code:
         assert len(ours) == 1
         assert told[-1] == ours[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from vault_credential_process import auth
-from vault_credential_process.cli.discovery import LONGEST_NAME, Session
+from vault_credential_process.cli.configure.discovery import LONGEST_NAME, Session
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 
 from . import material
@@ -21,8 +21,8 @@ _status = st.sampled_from((200, 200, 200, 200, 204, 400, 403, 404, 405, 500))
 
 @target(
     "what a server lists for configure",
-    ("cli.discovery.Session.mounts", "cli.discovery.Session.roles", "cli.discovery.Session.read",
-    "cli.discovery._is_good"),
+    ("cli.configure.discovery.Session.mounts", "cli.configure.discovery.Session.roles",
+    "cli.configure.discovery.Session.read", "cli.configure.discovery._is_good"),
     st.tuples(_status, material.encoded(_MOUNTS, _KEYS, REFUSED, _EMPTY) | material.octets),
     inputs=(
         (200, material.dumped(_MOUNTS)), (200, material.dumped(_KEYS)), (200, material.dumped(STS)),

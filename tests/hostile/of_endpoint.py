@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from vault_credential_process import auth
 from vault_credential_process.cache.memory import Memory
 from vault_credential_process.cli import serve, serve_check
-from vault_credential_process.endpoint import Endpoint, Tokens
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Keeper
+from vault_credential_process.server.endpoint import Endpoint, Tokens
+from vault_credential_process.server.tokenfile import TokenFile
 from vault_credential_process.testing.scripted import ScriptedServer, reply
-from vault_credential_process.tokenfile import TokenFile
 
 from . import material
 from .kit import ACCEPTED, SECRET_ID, SECRET_KEY, SECRETS, TOKEN, clean_log, outcome, shared, target
@@ -76,7 +76,7 @@ _headers = st.tuples(
 
 @target(
     "request to the endpoint",
-    ("endpoint._is_local",),
+    ("server.endpoint._is_local",),
     st.tuples(
         st.sampled_from(("GET", "GET", "GET", "POST", "HEAD", "\x1b")),
         st.sampled_from(("/", "/webapp", "/health", "/metrics", "//", "/webapp/", "*", "http://evil/webapp"))
@@ -113,7 +113,7 @@ def request(given: tuple[str, str, tuple[list[bytes], list[bytes]]]) -> str:
 
 @target(
     "token file of the endpoint",
-    ("tokenfile.TokenFile.read",),
+    ("server.tokenfile.TokenFile.read",),
     st.tuples(
         st.sampled_from((b"a" * 43, b"a" * 43 + b"\n", b"", b"a b" * 20, b"\xef\xbb\xbf" + b"a" * 43))
         | material.octets,

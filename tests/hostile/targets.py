@@ -52,7 +52,7 @@ ELSEWHERE = {
     "auth.token.looked_up": "hands the answer on to answers.looked_up_token",
     "auth.token_helper.Helper.read": "what a command prints is judged by sources.single_line",
     "auth.wrapping.secret_id": "takes a word that sources.single_line let through",
-    "cli.child._become": "takes the command and its variables from the pipe of exec, which wrote them",
+    "cli.exec.child._become": "takes the command and its variables from the pipe of exec, which wrote them",
     "cli.env._dotenv": "writes a value; parses nothing",
     "commands._read": "what a command prints is judged by sources.single_line",
     "commands._read_in_thread": "the same",

@@ -34,21 +34,21 @@ MISSING = {
         "forks.py": {"register_at_fork"},
         "fastpath.py": {"getuid", "major", "minor", "clock_gettime"},
         "commands.py": {"killpg", "set_blocking", "SIGKILL"},
-        "cli/child.py": {
+        "cli/exec/child.py": {
             *("O_NOCTTY", "P_PID", "SIGCHLD", "SIGCONT", "SIGKILL", "SIGSTOP", "SIG_BLOCK", "SIG_SETMASK"),
             *("WCONTINUED", "WIFSTOPPED", "WNOHANG", "WUNTRACED", "fork", "getpgid", "getpgrp", "pthread_sigmask"),
             *("set_blocking", "sigtimedwait", "tcgetpgrp"),
         },
-        "cli/child_directory.py": {"getuid"},
+        "cli/exec/child_directory.py": {"getuid"},
         "cli/coredump.py": {"setrlimit", "getrlimit", "RLIMIT_CORE"},
         "cli/spinner.py": {"tcgetpgrp", "getpgrp"},
         "cli/terminal.py": {"O_NOCTTY", "error", "tcgetattr", "tcsetattr", "ECHO", "TCSAFLUSH"},
         "connections.py": {"AF_UNIX"},
-        "sockets.py": {"getrlimit", "setrlimit", "RLIMIT_NOFILE", "RLIM_INFINITY"},
-        "tokenfile.py": {"getuid", "chown", "getgrnam"},
+        "server/sockets.py": {"getrlimit", "setrlimit", "RLIMIT_NOFILE", "RLIM_INFINITY"},
+        "server/tokenfile.py": {"getuid", "chown", "getgrnam"},
         "testing/scripted.py": {"AF_UNIX"},
     },
-    "darwin": {"cli/child.py": {"sigtimedwait"}},
+    "darwin": {"cli/exec/child.py": {"sigtimedwait"}},
 }
 """The names that are missing on each system, by the file that uses them; each use is guarded."""
 
@@ -57,8 +57,8 @@ ASKS = {
     "cache/__init__.py",
     "cache/keyring.py",
     "cache/place.py",
-    "cli/asking.py",
-    "cli/child.py",
+    "cli/configure/asking.py",
+    "cli/exec/child.py",
     "cli/env.py",
     "cli/installed.py",
     "cli/shell.py",

@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 
 from vault_credential_process.cli import complain, coredump, parser, serve_check
 from vault_credential_process.cli.notify import notify
-from vault_credential_process.endpoint import RESERVED, path_of
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError, one_line
 from vault_credential_process.expiry import parse_duration
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.parsers import is_loopback
 from vault_credential_process.server import EndpointServer, source_of
-from vault_credential_process.sockets import allow_connections, listen, listener
-from vault_credential_process.tokenfile import GRACE, TokenFile
+from vault_credential_process.server.endpoint import RESERVED, path_of
+from vault_credential_process.server.sockets import allow_connections, listen, listener
+from vault_credential_process.server.tokenfile import GRACE, TokenFile
 
 LOGGER = "vault_credential_process"
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from vault_credential_process.cli import exec as exec_command
-from vault_credential_process.cli.child_environment import CONFIG, CREDENTIALS, ENDPOINT, RIVALS, RUNS, TOKEN
+from vault_credential_process.cli.exec.child_environment import CONFIG, CREDENTIALS, ENDPOINT, RIVALS, RUNS, TOKEN
 from vault_credential_process.fastpath import write_private
 
 _OURS = (CONFIG, CREDENTIALS, RUNS, ENDPOINT, TOKEN)

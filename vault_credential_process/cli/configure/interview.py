@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from vault_credential_process import auth, awsconfig, sources
 from vault_credential_process.cli import secret
-from vault_credential_process.cli.asking import AskAgainError, Asker
-from vault_credential_process.cli.discovery import Session
-from vault_credential_process.cli.draft import REQUIRED, Draft
-from vault_credential_process.cli.roles import unseen
+from vault_credential_process.cli.configure.asking import AskAgainError, Asker
+from vault_credential_process.cli.configure.discovery import Session
+from vault_credential_process.cli.configure.draft import REQUIRED, Draft
+from vault_credential_process.cli.configure.roles import unseen
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, UnreachableError, VaultCredentialError
 from vault_credential_process.expiry import Deadline

@@ -16,9 +16,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Mapping
 
-from vault_credential_process.endpoint import Tokens
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.fastpath import HAS_OWNERS, write_private
+from vault_credential_process.server.endpoint import Tokens
 
 logger = logging.getLogger(__name__)
 

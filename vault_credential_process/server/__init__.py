@@ -21,13 +21,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vault_credential_process import cache
 from vault_credential_process.config import Config
-from vault_credential_process.endpoint import Endpoint, Tokens
 from vault_credential_process.errors import ConfigurationError, UnreachableError
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.parsers import is_loopback
 from vault_credential_process.registry import keeper_of
-from vault_credential_process.sockets import MOST_CONNECTIONS, listen, most_connections
+from vault_credential_process.server.endpoint import Endpoint, Tokens
+from vault_credential_process.server.sockets import MOST_CONNECTIONS, listen, most_connections
 
 __all__ = ["EndpointServer", "listen", "source_of"]
 

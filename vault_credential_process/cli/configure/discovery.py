@@ -10,7 +10,7 @@ from vault_credential_process import answers, auth, blotting, cache, caller
 from vault_credential_process.answers import Answer
 from vault_credential_process.auth.oidc import OIDC
 from vault_credential_process.auth.password import PasswordMethod
-from vault_credential_process.cli.changes import public
+from vault_credential_process.cli.configure.changes import public
 from vault_credential_process.config import Config
 from vault_credential_process.errors import AuthenticationError, PermissionDeniedError, VaultCredentialError, one_line
 from vault_credential_process.expiry import Deadline, format_timestamp

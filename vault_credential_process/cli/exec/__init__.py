@@ -14,20 +14,27 @@ from collections.abc import Callable, Sequence
 
 from vault_credential_process import cache
 from vault_credential_process.cli import complain, coredump, parser
-from vault_credential_process.cli.child import HAS_FORK, Child, execute, run_beside
-from vault_credential_process.cli.child_directory import private_directory
-from vault_credential_process.cli.child_environment import ENDPOINT, RUNS, TOKEN, environment, leave_outer, refuse_pipes
 from vault_credential_process.cli.env import REGION, check_region, variables
+from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, run_beside
+from vault_credential_process.cli.exec.child_directory import private_directory
+from vault_credential_process.cli.exec.child_environment import (
+    ENDPOINT,
+    RUNS,
+    TOKEN,
+    environment,
+    leave_outer,
+    refuse_pipes,
+)
 from vault_credential_process.cli.get import Watchdog
 from vault_credential_process.cli.obtained import obtain
 from vault_credential_process.cli.spinner import Spinner
 from vault_credential_process.config import Config
-from vault_credential_process.endpoint import Tokens
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer, source_of
-from vault_credential_process.sockets import listen
+from vault_credential_process.server.endpoint import Tokens
+from vault_credential_process.server.sockets import listen
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 
 from vault_credential_process import auth, awsconfig
-from vault_credential_process.cli import changes, installed, parser, roles
-from vault_credential_process.cli.asking import Asker
-from vault_credential_process.cli.changes import File
-from vault_credential_process.cli.discovery import PATIENCE, Session, clearing, is_logged_in, wants_somebody
-from vault_credential_process.cli.draft import Draft
-from vault_credential_process.cli.interview import Interview
+from vault_credential_process.cli import installed, parser
+from vault_credential_process.cli.configure import changes, roles
+from vault_credential_process.cli.configure.asking import Asker
+from vault_credential_process.cli.configure.changes import File
+from vault_credential_process.cli.configure.discovery import PATIENCE, Session, clearing, is_logged_in, wants_somebody
+from vault_credential_process.cli.configure.draft import Draft
+from vault_credential_process.cli.configure.interview import Interview
 from vault_credential_process.cli.paint import Paint
 from vault_credential_process.cli.spinner import Spinner
 from vault_credential_process.cli.terminal import Terminal

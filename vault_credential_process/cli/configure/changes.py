@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from vault_credential_process import auth, awsconfig
-from vault_credential_process.cli.draft import is_ours
+from vault_credential_process.cli.configure.draft import is_ours
 from vault_credential_process.cli.paint import Paint
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line

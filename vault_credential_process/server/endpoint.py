@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from vault_credential_process import exposition
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.fastpath import uptime
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.models import AWSCredentials
 from vault_credential_process.parsers import is_loopback
-from vault_credential_process.served import Refused, Role
+from vault_credential_process.server import exposition
+from vault_credential_process.server.role import Refused, Role
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 
 from vault_credential_process import auth
 from vault_credential_process.auth import azure, jwt
-from vault_credential_process.cli.child_config import KEYS, child_config, text_of
+from vault_credential_process.cli.exec.child_config import KEYS, child_config, text_of
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private

@@ -6,8 +6,8 @@ import fnmatch
 from collections.abc import Iterable
 
 from vault_credential_process import awsconfig
-from vault_credential_process.cli.discovery import Session
-from vault_credential_process.cli.draft import Draft
+from vault_credential_process.cli.configure.discovery import Session
+from vault_credential_process.cli.configure.draft import Draft
 from vault_credential_process.errors import ConfigurationError, PermissionDeniedError, one_line
 
 
