@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import keyring.backends.fail
+import keyring.core
 import pytest
 
 from vault_credential_process.testing.scripted import reply
@@ -140,7 +142,7 @@ def twice(ward: Ward) -> None:
 
 def no_store(ward: Ward) -> None:
     """A keyring without a store."""
-    ward.patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    ward.patch.setattr(keyring.core, "_keyring_backend", keyring.backends.fail.Keyring())
     ward.write(vault_aws_cache="keyring")
 
 
