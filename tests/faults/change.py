@@ -14,7 +14,7 @@ from vault_credential_process.demo.laboratory import Laboratory
 from vault_credential_process.testing.scripted import Request
 
 from ..certificates import Authority
-from .cluster import WAIT, Cluster, Node
+from .cluster import WAIT, Cluster, Node, wait_until
 from .faults import Fault
 from .server import AT_THE_SERVER, Gate, ServerCase, ServerFault, ServerTrial
 from .table import Outcome
@@ -163,6 +163,7 @@ class Group:
     def _begin(self) -> None:
         # On a busy machine there may have been an election since the doors were set up.
         self._look()
+        wait_until(lambda: self.standby.serves)
         for trial in self.trials:
             trial.door.lead_to(self.leader if trial.change.by_name else self.standby)
         for name in {case.fault for case in self.cases}:

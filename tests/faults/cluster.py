@@ -75,6 +75,20 @@ class Node(VaultServer):
             return bool(self.call("GET", "sys/leader")["is_self"])
         return False
 
+    @property
+    def serves(self) -> bool:
+        """Whether it answers, a standby by handing requests on; one that cannot yet redirects to the leader."""
+        with contextlib.suppress(requests.RequestException):
+            answer = requests.get(
+                f"{self.address}/v1/sys/mounts",
+                headers={"X-Vault-Token": self.root_token},
+                allow_redirects=False,
+                timeout=5,
+                proxies=DIRECTLY,
+            )
+            return answer.status_code == 200
+        return False
+
     def freeze(self) -> None:
         """Stop the program where it is: what it is sent waits. Returns once each of its threads stands still."""
         assert self._process is not None
@@ -157,7 +171,7 @@ class Cluster:
         wait_until(lambda: all(peer["voter"] for peer in leader.call("GET", path)["data"]["config"]["servers"]))
         for node in self.nodes:
             wait_until(lambda node=node: node.call("GET", "sys/leader").get("leader_address") == leader.address)
-            wait_until(lambda node=node: node.call("GET", "sys/mounts"))
+            wait_until(lambda node=node: node.serves)
 
     def step_down(self) -> None:
         """Let the leader step down, and wait until another one leads; it may be elected again at first."""
