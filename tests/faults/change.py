@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import pathlib
+import socket
 import tempfile
 import threading
 from collections import Counter
@@ -32,11 +33,15 @@ class Door(Gate):
         self._cluster = cluster
         self._first = first or self
         self._others: dict[str, Door] = {}
+        self._nowhere = socket.socket()
+        self._nowhere.bind(("127.0.0.1", 0))
         self.on_begin: Callable[[], object] = lambda: None
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
+        self._nowhere.close()
         for door in self._others.values():
+            door._nowhere.close()
             door._close()
 
     def lead_to(self, node: Node) -> None:
@@ -53,12 +58,22 @@ class Door(Gate):
         if first is not self:
             first.passed[kind] += 1
             first.answers.append(self.answers[-1])
-        for node in self._cluster.alive:
+        for node in self._cluster.nodes:
             if f"Location: {node.address}/".encode() in reply:
-                with first._guard:
-                    door = first._others.setdefault(node.name, Door(self._cluster, node, first))
-                reply = reply.replace(node.address.encode(), door.address.encode(), 1)
+                reply = reply.replace(node.address.encode(), self._address_of(node).encode(), 1)
         return reply
+
+    def _address_of(self, node: Node) -> str:
+        """Return where a redirect to a node leads: to a door in front of it, or, for a dead one, where nobody listens.
+
+        A program that was killed a moment ago may still take connections, which break then.
+        """
+        first = self._first
+        if not node.is_alive:
+            host, port = first._nowhere.getsockname()
+            return f"http://{host}:{port}"
+        with first._guard:
+            return first._others.setdefault(node.name, Door(self._cluster, node, first)).address
 
 
 @dataclasses.dataclass(frozen=True)
