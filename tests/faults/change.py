@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import pathlib
-import socket
 import tempfile
 import threading
 from collections import Counter
@@ -17,6 +16,7 @@ from vault_credential_process.testing.scripted import Request
 from ..certificates import Authority
 from .cluster import WAIT, Cluster, Node, wait_until
 from .faults import Fault
+from .proxy import bound
 from .server import AT_THE_SERVER, Gate, ServerCase, ServerFault, ServerTrial
 from .table import Outcome
 
@@ -33,8 +33,7 @@ class Door(Gate):
         self._cluster = cluster
         self._first = first or self
         self._others: dict[str, Door] = {}
-        self._nowhere = socket.socket()
-        self._nowhere.bind(("127.0.0.1", 0))
+        self._nowhere = bound(0)
         self.on_begin: Callable[[], object] = lambda: None
 
     def __exit__(self, *_: object) -> None:

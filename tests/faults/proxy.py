@@ -52,6 +52,14 @@ class _Armed:
     waits_for: str | None
 
 
+def bound(port: int) -> socket.socket:
+    """Return a socket that keeps a port from others while nobody listens there."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", port))
+    return kept
+
+
 class FaultProxy:
     """Stands between clients and a plain-http server on this machine. Use it as a context manager.
 
@@ -65,6 +73,7 @@ class FaultProxy:
         self._tls = tls
         self._guard = threading.Lock()
         self._armed: _Armed | None = None
+        self._kept: socket.socket | None = None
         self._listen(0)
         self.port = int(self._listener.getsockname()[1])
         self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -109,6 +118,8 @@ class FaultProxy:
             armed, self._armed = self._armed, None
         if armed is not None and armed.stage == "listener" and armed.waits_for is None:
             self._listen(self.port)
+            if self._kept is not None:
+                self._kept.close()
 
     def is_left(self, seconds: float = 10) -> bool:
         """Tell whether the client has closed all its connections, or does within some seconds."""
@@ -127,6 +138,8 @@ class FaultProxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
         self._listener.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def _begin(self) -> None:
         """Let the fault that was armed begin."""
@@ -135,6 +148,7 @@ class FaultProxy:
             if self._armed.stage == "listener":
                 self.met += 1
                 self._close()
+                self._kept = bound(self.port)
 
     def _met(self, stage: Stage, kind: str | None = None) -> Callable[[Meeting], None] | None:
         """Return what the fault does, if this is its moment; once only, unless it is to stay."""
