@@ -34,6 +34,11 @@ def config_path(environ: Mapping[str, str]) -> str:
     return os.path.expanduser(os.path.expandvars(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"))
 
 
+def credentials_path(environ: Mapping[str, str]) -> str:
+    """Return the path of AWS's shared credentials file, expanded alike."""
+    return os.path.expanduser(os.path.expandvars(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"))
+
+
 def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Profile | None:
     """Return the profile in use from the AWS config file; ``None`` where none is named and there is no default.
 

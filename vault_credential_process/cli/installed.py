@@ -16,6 +16,7 @@ from typing import Any
 from vault_credential_process.doctor.shadows import before_us
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import section_name
+from vault_credential_process.profiles import credentials_path
 
 PACKAGE = "vault-credential-process"
 
@@ -99,8 +100,7 @@ def rivals(profiles: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]
     The order is botocore's: environment, role, SSO, credentials file, ``aws login``, ``credential_process``
     (``botocore.credentials.create_credential_resolver``).
     """
-    path = environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
-    path = os.path.expanduser(os.path.expandvars(path))
+    path = credentials_path(environ)
     parser = configparser.RawConfigParser(strict=False)
     try:
         if os.path.isfile(path):  # a pipe would be waited for

@@ -7,14 +7,13 @@ credentials file, ``aws login``, ``credential_process``, keys of the config file
 from __future__ import annotations
 
 import configparser
-import os
 import shlex
 from collections.abc import Iterator, Mapping
 
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, error, note, ok, skipped, warning
 from vault_credential_process.models import section_name
-from vault_credential_process.profiles import config_path, profile_name
+from vault_credential_process.profiles import config_path, credentials_path, profile_name
 
 _BEFORE_US = {
     "role_arn": ("source_profile", "credential_source", "web_identity_token_file"),
@@ -109,8 +108,7 @@ def _names(case: Case, name: str) -> Iterator[Finding]:
 
 
 def _of_credentials_file(case: Case, name: str) -> Iterator[Finding]:
-    variable = case.environ.get("AWS_SHARED_CREDENTIALS_FILE")
-    path = os.path.expanduser(os.path.expandvars(variable or "~/.aws/credentials"))
+    path = credentials_path(case.environ)
     sections = _sections(path)
     if sections is None:
         yield error(

@@ -16,7 +16,7 @@ from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private
 from vault_credential_process.models import options_of
-from vault_credential_process.profiles import config_path, read
+from vault_credential_process.profiles import config_path, credentials_path, read
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def refuse_pipes(environ: Mapping[str, str]) -> None:
 
     :raises ConfigurationError: when one of them is.
     """
-    for name, path in ((CONFIG, config_path(environ)), (CREDENTIALS, _credentials_path(environ))):
+    for name, path in ((CONFIG, config_path(environ)), (CREDENTIALS, credentials_path(environ))):
         if _is_pipe(path):
             raise ConfigurationError(f"{name}: {one_line(path)} is a pipe, which can be read but once; name a file")
 
@@ -102,7 +102,7 @@ def environment(
     made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
     sections, left_out = child_config(
         _sections(config_path(environ)),
-        _sections(_credentials_path(environ)),
+        _sections(credentials_path(environ)),
         config.profile or "default",
         is_endpoint=ENDPOINT in further,
     )
@@ -147,11 +147,6 @@ def _is_pipe(path: str) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
-
-
-def _credentials_path(environ: Mapping[str, str]) -> str:
-    path = environ.get(CREDENTIALS) or "~/.aws/credentials"
-    return os.path.expanduser(os.path.expandvars(path))
 
 
 def _boto_paths(environ: Mapping[str, str]) -> Iterator[str]:
