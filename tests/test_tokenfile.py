@@ -175,3 +175,11 @@ def test_place_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
 
     memory = "/dev/shm" if os.path.exists("/dev/shm") else str(tmp_path)
     assert found == [os.environ["XDG_RUNTIME_DIR"], memory, str(tmp_path)]
+
+
+def test_place_of_its_own_for_a_group_that_is_none(shm: pathlib.Path) -> None:
+    """A start that fails leaves no directory behind."""
+    with pytest.raises(ConfigurationError, match="nosuchgroup"):
+        TokenFile.made({"XDG_RUNTIME_DIR": str(shm)}, group="nosuchgroup")
+
+    assert list(shm.iterdir()) == []

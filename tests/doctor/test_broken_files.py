@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from vault_credential_process.testing.scripted import reply
@@ -257,3 +259,13 @@ def test_program_of_another(ward: Ward, capsys: pytest.CaptureFixture[str]) -> N
     assert [f["found"] for f in report.of("credential_process") if f["state"] == "warning"] == [
         "the line runs aws-vault, not vault-credential-process"
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_pipe_is_not_waited_for(ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+    """A credentials file that is a pipe, into which nobody writes, keeps nobody."""
+    pipe = ward.tenant.home / "pipe"
+    os.mkfifo(pipe)
+    ward.patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(pipe))
+
+    assert examined(capsys, *ward.flags).code == 0

@@ -83,3 +83,19 @@ class TestLine:
         for line in ("/bin/cat --token 5ec2e7", "~/x --token=5ec2e7", "$HOME/x 5ec2e7", "/gone/x 5ec2e7"):
             ward.write(line=line)
             assert "5ec2e7" not in str(examined(capsys, *ward.flags).document)
+
+    @pytest.mark.parametrize(
+        "line",
+        ["VAULT_TOKEN=5ec2e7 {path} get --profile webapp", "'{path} get --profile webapp --vault-token 5ec2e7'"],
+        ids=["variable", "quotes"],
+    )
+    def test_secret_before_or_around_it_is_not_shown(
+        self, ward: Ward, capsys: pytest.CaptureFixture[str], line: str
+    ) -> None:
+        """What is taken for the program is told up to where something else begins."""
+        ward.write(line=line.format(path="/opt/vcp/bin/vault-credential-process"))
+
+        report = examined(capsys, *ward.flags)
+
+        assert " …: there is no such " in report.trouble["found"]
+        assert "5ec2e7" not in str(report.document)

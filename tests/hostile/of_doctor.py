@@ -81,7 +81,7 @@ _AWAY = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
 
 @target(
     "AWS's files as the doctor reads them",
-    ("doctor.shadows._sections", "doctor.shadows._is"),
+    ("doctor.shadows._sections",),
     st.tuples(config_file(), config_file()),
     must=(ACCEPTED, "warning"),
     inputs=((b"[profile webapp]\n", b"[webapp]\naws_access_key_id = x\n"), (b"\xff", b"no section")),

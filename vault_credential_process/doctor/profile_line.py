@@ -142,7 +142,10 @@ def _trouble(case: Case, line: str, words: Sequence[str], name: str) -> Finding 
                 f"put the path into quotes: '{spaced}' …",
             )
         where = "there is no such file" if is_path else "there is no such command on PATH"
-        return error(case.step, f"{program}: {where}", "no SDK can run it", _write(case, name))
+        # A variable that was put before the program, or a whole line in quotes: what follows may be a secret.
+        first = re.split(r"[\s=]", program, maxsplit=1)[0]
+        shown = program if first == program else f"{first} …"
+        return error(case.step, f"{shown}: {where}", "no SDK can run it", _write(case, name))
     if os.path.isdir(found) or not os.access(found, os.X_OK):
         return error(
             case.step, f"{found}: not executable", "no SDK can run it", f"chmod +x {found}, or {_write(case, name)}"

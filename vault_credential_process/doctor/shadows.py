@@ -7,13 +7,13 @@ credentials file, ``aws login``, ``credential_process``, keys of the config file
 from __future__ import annotations
 
 import configparser
-import shlex
+import os
 from collections.abc import Iterator, Mapping
 
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, error, note, ok, skipped, warning
 from vault_credential_process.models import section_name
-from vault_credential_process.profiles import config_path, credentials_path, profile_name
+from vault_credential_process.profiles import called, config_path, credentials_path, profile_name
 
 _BEFORE_US = {
     "role_arn": ("source_profile", "credential_source", "web_identity_token_file"),
@@ -97,7 +97,7 @@ def _names(case: Case, name: str) -> Iterator[Finding]:
             "botocore takes the first, other SDKs the second",
             "unset AWS_DEFAULT_PROFILE",
         )
-    sections = [section for section in _sections(config_path(case.environ)) or () if _is(section, name)]
+    sections = [section for section in _sections(config_path(case.environ)) or () if called(section) == name]
     if len(sections) > 1:
         yield warning(
             case.step,
@@ -170,6 +170,8 @@ def before_us(keys: Mapping[str, object]) -> list[str]:
 
 def _sections(path: str) -> dict[str, dict[str, str]] | None:
     """Return the sections of one of AWS's files with their keys; none without the file, ``None`` where it is broken."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return {}
     parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8") as file:
@@ -179,12 +181,3 @@ def _sections(path: str) -> dict[str, dict[str, str]] | None:
     except (configparser.Error, ValueError):
         return None
     return {section: dict(parser.items(section)) for section in parser.sections()}
-
-
-def _is(section: str, name: str) -> bool:
-    """Tell whether a section of the config file is that of a profile."""
-    try:
-        words = shlex.split(section)
-    except ValueError:
-        return False
-    return words == ["profile", name] or (name == "default" and section == "default")

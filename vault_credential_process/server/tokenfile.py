@@ -59,9 +59,13 @@ class TokenFile:
         for place in (*places, None):
             with contextlib.suppress(OSError):
                 directory = tempfile.mkdtemp(prefix="vault-credential-process-", dir=place)
-                if group is not None:
-                    os.chmod(directory, _FOR_A_GROUP)
-                file = cls(os.path.join(directory, "token"), group=group)
+                try:
+                    if group is not None:
+                        os.chmod(directory, _FOR_A_GROUP)
+                    file = cls(os.path.join(directory, "token"), group=group)
+                except BaseException:
+                    os.rmdir(directory)
+                    raise
                 file._own = directory
                 return file
         raise ConfigurationError(f"{_FLAG}: there is no place for one; name a file")
