@@ -98,6 +98,15 @@ def test_refused(scripted: ScriptedServer, code: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_refusal_that_is_cut_in_a_secret(scripted: ScriptedServer) -> None:
+    """A long answer is cut after the secrets in it are blotted out, not through one of them."""
+    body = f"<Error><Code>SignatureDoesNotMatch</Code><Message>{'x' * 280} {SESSION}</Message></Error>".encode()
+    with pytest.raises(AuthenticationError) as caught:
+        ask(answered(scripted, reply(403, body)))
+
+    assert SESSION[:8] not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 from vault_credential_process import probe
 from vault_credential_process.awswire import Answer
@@ -39,7 +40,7 @@ def who(credentials: AWSCredentials, config: Config, *, timeout: float = PATIENC
     if answer.status_code == 200 and all(_field(text, name) for name in ("Account", "Arn", "UserId")):
         return Caller(_field(text, "Account"), _field(text, "Arn"), _field(text, "UserId"))
     secrets = (credentials.access_key, credentials.secret_key, credentials.session_token)
-    code, said = _field(text, "Code"), one_line(_field(text, "Message"), secrets=secrets)
+    code, said = _field(text, "Code", secrets), _field(text, "Message", secrets)
     if code and 400 <= answer.status_code < 500 and answer.status_code != 429 and not code.startswith("Throttl"):
         raise AuthenticationError(
             f"STS: AWS refuses the credentials: {code}: {said}; check the clock of this machine, or forget them with "
@@ -62,7 +63,7 @@ def _asked(credentials: AWSCredentials, config: Config, timeout: float) -> Answe
         )
 
 
-def _field(text: str, name: str) -> str:
+def _field(text: str, name: str, secrets: Iterable[str | None] = ()) -> str:
     """Return a field of STS's XML as one printable line; nothing where it is not there."""
     found = re.search(_FIELD.format(name), text)
-    return one_line(found.group(1), limit=300) if found else ""
+    return one_line(found.group(1), secrets=secrets) if found else ""
