@@ -144,7 +144,7 @@ def test_broken_setup_is_told_in_one_line(command: Run, tenant: Tenant, broken: 
     ("arguments", "words"),
     [
         (("stauts",), "no such command: stauts; did you mean status?"),
-        (("nothing",), "no such command: nothing; see vault-credential-process --help"),
+        (("nothing",), "no such command; see vault-credential-process --help"),
         (("--verbos",), "the following arguments are required: COMMAND; see vault-credential-process --help"),
         (("get", "--profil", "x"), "no such flag: --profil; did you mean --profile?"),
         (("cache", "list", "--jsn"), "no such flag: --jsn; did you mean --json?"),

@@ -309,7 +309,8 @@ class TestScript:
         done = command("completion", "tcsh")
 
         assert done.returncode == 2
-        assert re.search(r"'tcsh'.*bash.*zsh.*fish.*powershell", done.stderr)
+        assert re.search(r"invalid choice.*bash.*zsh.*fish.*powershell", done.stderr)
+        assert "tcsh" not in done.stderr
 
     def test_command_off_the_path(self, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
         """In fish stands the place of a command that is not on ``PATH``, quoted; else the name alone."""

@@ -124,7 +124,13 @@ def test_completion(props: Props, staged: Staged, command: Run) -> None:
         assert evidence.leaks(stage.search) == set()
 
 
-@pytest.mark.parametrize("words", [("get", "SECRET"), ("login", "--password=SECRET"), ("secret", "set", "n", "SECRET")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get", "SECRET"), ("login", "--password=SECRET"), ("secret", "set", "n", "SECRET"), ("SECRET",),
+        ("secret", "SECRET"), ("completion", "SECRET"), ("env", "--shell=SECRET"), ("cache", "SECRET"),
+    ],
+)  # fmt: skip
 def test_secret_on_the_command_line_is_not_repeated(words: tuple[str, ...], staged: Staged) -> None:
     """A secret that somebody writes where none belongs is repeated by no stream, log or error."""
     typed = Secret("password", awkward())

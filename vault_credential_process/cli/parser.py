@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 from vault_credential_process import auth
 from vault_credential_process.cli import coredump, logs
 from vault_credential_process.config import Config, did_you_mean
-from vault_credential_process.errors import ConfigurationError, one_line
+from vault_credential_process.errors import ConfigurationError, bare, one_line
 from vault_credential_process.fastpath import Ticket
 from vault_credential_process.models import Option, options_of
 from vault_credential_process.profiles import find_profile, profile_name
@@ -59,6 +60,11 @@ vault-credential-process COMMAND --help tells the flags of one, with an example.
 """
 
 
+_REPEATED = re.compile(r"(invalid choice): .*(?= \(choose from)|(invalid \w+ value): .*", re.DOTALL)
+_KEPT = r"\1\2"
+"""What argparse says of a value, and what is left of that."""
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, with one line for each error instead of the whole usage."""
 
@@ -66,7 +72,8 @@ class _Parser(argparse.ArgumentParser):
     """The command line, which tells whose flags are wanted."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; see {self.prog} --help")
+        # argparse repeats a value that it does not take, which may be a secret that belongs elsewhere.
+        raise ConfigurationError(f"{_REPEATED.sub(_KEPT, message)}; see {self.prog} --help")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a help; unlike argparse's own, this one does not keep quiet where it cannot be written."""
@@ -102,7 +109,7 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
     _check_command(argv)
     parser = build(argv)
     given = argparse.Namespace(place=place, command_line=command_line)
-    arguments, unknown = parser.parse_known_args(list(argv), given)
+    arguments, unknown = _parsed(parser, argv, given)
     if unknown:
         raise _unknown(unknown, parser, arguments.command)
     logs.set_up(verbose=arguments.verbose, file=arguments.log_file)
@@ -121,6 +128,20 @@ def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _parsed(
+    parser: argparse.ArgumentParser, argv: Sequence[str], given: argparse.Namespace
+) -> tuple[argparse.Namespace, list[str]]:
+    """Return what stands in the words, and those that no flag takes.
+
+    :raises ConfigurationError: bare, for argparse's own error repeats a value that it does not take.
+    """
+    try:
+        return parser.parse_known_args(list(argv), given)
+    except ConfigurationError as error:
+        failure = bare(error)
+    raise failure
+
+
 def _check_command(argv: Sequence[str]) -> None:
     """Make sure that a command line that begins with a command begins with one of ours.
 
@@ -128,8 +149,11 @@ def _check_command(argv: Sequence[str]) -> None:
     """
     word = argv[0]
     if not word.startswith("-") and word not in COMMANDS:
-        hint = did_you_mean(word, COMMANDS) or "; see vault-credential-process --help"
-        raise ConfigurationError(f"no such command: {one_line(word, limit=40)}{hint}")
+        hint = did_you_mean(word, COMMANDS)
+        if hint:
+            raise ConfigurationError(f"no such command: {one_line(word, limit=40)}{hint}")
+        # It may be a secret.
+        raise ConfigurationError("no such command; see vault-credential-process --help")
 
 
 def _parted(argv: Sequence[str]) -> tuple[Sequence[str], list[str]]:
