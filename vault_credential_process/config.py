@@ -468,7 +468,7 @@ def _aws_setting(
 ) -> str | None:
     """Return one of AWS's own settings, the environment first as botocore has it.
 
-    They serve the one request that is made to AWS itself, the probe of new keys.
+    They serve what is asked of AWS itself, and the programs of ``exec``.
     """
     for name in variables:
         if environ.get(name):
