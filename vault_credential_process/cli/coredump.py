@@ -27,10 +27,15 @@ def hide() -> None:
     and ``core_pattern`` say (prctl(2), ``PR_SET_DUMPABLE``). A program that it starts is dumpable again. Linux only.
     """
     forbid()
+    prctl(_PR_SET_DUMPABLE, 0)
+
+
+def prctl(option: int, value: int) -> None:
+    """Tell the kernel something about this process (prctl(2)); nothing happens where that is not possible."""
     try:
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
     except (ImportError, OSError, AttributeError, TypeError, MemoryError):
         # No ctypes in this interpreter, no such call on this system, or a sandbox that forbids what ctypes begins with.
         pass

@@ -20,6 +20,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
+from vault_credential_process.cli.coredump import prctl
+
 logger = logging.getLogger(__name__)
 
 HAS_FORK = hasattr(os, "fork")
@@ -174,12 +176,7 @@ def _end_with(parent: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    except (ImportError, OSError, AttributeError):  # no ctypes in this interpreter, or no libc of that kind
-        pass
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(0)
 
