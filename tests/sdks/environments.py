@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from vault_credential_process.demo import tour
+from vault_credential_process.doctor import installation
 
 JAVASCRIPT = pathlib.Path(__file__).parent / "javascript"
 
@@ -79,7 +79,7 @@ def version_2() -> str:
 
 def aws_with_endpoints() -> str | None:
     """Return the first ``aws`` that takes the address of AWS from a profile or a variable: 1.29 or 2.13, or later."""
-    return next((place for place in CANDIDATES if tour._reads_endpoint(_told(place) or "")), None)
+    return next((place for place in CANDIDATES if installation.reads_endpoint(_told(place) or "")), None)
 
 
 def _candidates() -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from vault_credential_process import fastpath
 from vault_credential_process.demo.aws import LocalAWS
 from vault_credential_process.demo.laboratory import READ_POLICY, Laboratory, Renewer, write_private
 from vault_credential_process.demo.server import Engine, VaultServer
+from vault_credential_process.doctor.installation import reads_endpoint
 from vault_credential_process.errors import one_line
 
 LEASE = 6
@@ -119,7 +119,7 @@ def _run_programs(say: Say, config: pathlib.Path, endpoint: str) -> None:
     if aws:
         version = _version_of(aws, environ)
         say(f"5. The aws command ({version})")
-        _show(say, [aws, *([] if _reads_endpoint(version) else ["--endpoint-url", endpoint]), "s3", "ls"], environ)
+        _show(say, [aws, *([] if reads_endpoint(version) else ["--endpoint-url", endpoint]), "s3", "ls"], environ)
     else:
         say("5. The aws command: there is none on PATH; install the AWS CLI to see it here")
     environ["AWS_PROFILE"] = "shortlived"
@@ -192,12 +192,6 @@ def _running(arguments: list[str], environ: dict[str, str], errors: int) -> Iter
 def _version_of(aws: str, environ: dict[str, str]) -> str:
     done = subprocess.run([aws, "--version"], env=environ, capture_output=True, text=True, check=False, timeout=30)
     return (done.stdout or done.stderr).split(" ")[0].strip()
-
-
-def _reads_endpoint(version: str) -> bool:
-    """Tell whether an AWS CLI takes ``endpoint_url`` from the profile: since 1.29 and 2.13."""
-    found = re.match(r"aws-cli/(\d+)\.(\d+)", version)
-    return found is not None and int(found[2]) >= {"1": 29, "2": 13}.get(found[1], 0)
 
 
 def _stay(say: Say, laboratory: Laboratory, config: pathlib.Path) -> None:

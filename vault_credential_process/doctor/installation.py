@@ -80,7 +80,7 @@ def _aws(case: Case) -> Iterator[Finding]:
     own = f"botocore {botocore[1]}" if botocore else "a botocore"
     yield ok(case.step, f"aws-cli {version[1]} at {path}", f"with {own} of its own")
     endpoint = _endpoint(case)
-    if endpoint is not None and _is_before_endpoints(version[1]):
+    if endpoint is not None and not reads_endpoint(said):
         yield warning(
             case.step,
             f"aws-cli {version[1]} does not know {endpoint}, which is set",
@@ -101,7 +101,8 @@ def _endpoint(case: Case) -> str | None:
     return None
 
 
-def _is_before_endpoints(version: str) -> bool:
-    """Tell whether a version of the AWS CLI is older than these settings."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
-    return numbers < ([1, 29] if numbers[:1] == [1] else [2, 13])
+def reads_endpoint(said: str) -> bool:
+    """Tell by its ``--version`` whether an AWS CLI takes AWS's address from these settings: since 1.29 and 2.13."""
+    version = _AWS.search(said)
+    numbers = [int(number) for number in re.findall(r"\d+", version[1])[:2]] if version else []
+    return numbers >= ([1, 29] if numbers[:1] == [1] else [2, 13])
