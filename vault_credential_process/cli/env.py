@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError("env --unset: a .env file has no lines that take variables away; remove the file")
         sys.stdout.write(shell.unset((*CREDENTIALS, *(REGION if region else ()))) + "\n")
         return 0
-    values = variables(obtain(fetcher_of(arguments)).credentials, region)
+    values = variables(obtain(fetcher_of(arguments, profile)).credentials, region)
     lines = [shell.set(key, value) for key, value in values.items()]
     stale = [key for key in CREDENTIALS if key not in values]
     if shell.unset is not None and stale:

@@ -18,7 +18,7 @@ from vault_credential_process.config import Config, did_you_mean
 from vault_credential_process.errors import ConfigurationError, bare, one_line
 from vault_credential_process.fastpath import Ticket
 from vault_credential_process.models import Option, options_of
-from vault_credential_process.profiles import find_profile, profile_name
+from vault_credential_process.profiles import Profile, find_profile, profile_name
 
 COMMANDS = {
     "configure": "write a profile, by questions or by flags",
@@ -230,7 +230,8 @@ def add_settings(parser: argparse.ArgumentParser, *, profiles: bool = False) -> 
     """Add ``--profile`` and a flag for each setting that may be given on the command line.
 
     The flags of auth methods only where the command line has one that is none of the general settings: loading every
-    method costs a tenth of a call that has to ask Vault. With ``profiles`` several may be named: a list.
+    method costs a tenth of a call that has to ask Vault. So a command adds its own flags before. With ``profiles``
+    several may be named: a list.
     """
     words = getattr(parser, "words", ())
     if {"-h", "--help"} & set(words):
@@ -243,7 +244,7 @@ def add_settings(parser: argparse.ArgumentParser, *, profiles: bool = False) -> 
         "--no-cache", dest="vault_aws_cache", action="store_const", const="none", help="keep nothing; --cache none"
     )
     _add_flags(parser.add_argument_group("what to read, and from where"), options_of(Config))
-    general = {o.flag for o in options_of(Config)} | {"--profile", "--no-cache", "-v", "--verbose", "--log-file"}
+    general = parser._option_string_actions.keys() - {"-h", "--help"}
     if {word.partition("=")[0] for word in words if word.startswith("-")} <= general:
         return
     for title, declared in auth.groups():
@@ -278,12 +279,12 @@ def _plain(declared: Option) -> str:
     return f"{value:g} s" if isinstance(value, float) else str(value)
 
 
-def configuration(arguments: argparse.Namespace) -> Config:
-    """Return the configuration that flags, profile and environment make.
+def configuration(arguments: argparse.Namespace, profile: Profile | None = None) -> Config:
+    """Return the configuration that flags, profile and environment make; ``profile`` where it was looked up before.
 
     :raises ConfigurationError: when any of them is malformed.
     """
     given = ((key, value) for key, value in vars(arguments).items() if value is not None)
     flags = {key: value for key, value in given if key.startswith("vault_") or key == "profile"}
-    profile = find_profile(flags, os.environ)
+    profile = profile or find_profile(flags, os.environ)
     return auth.configure(flags, os.environ, profile, read_aws_role=profile_name(flags, os.environ) is None)

@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from vault_credential_process import cache
 from vault_credential_process.cli import complain, coredump, parser
 from vault_credential_process.cli.env import REGION, check_region, variables
 from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, run_beside
@@ -25,12 +24,9 @@ from vault_credential_process.cli.exec.child_environment import (
     leave_outer,
     refuse_pipes,
 )
-from vault_credential_process.cli.get import Watchdog
-from vault_credential_process.cli.obtained import obtain
-from vault_credential_process.cli.spinner import Spinner
+from vault_credential_process.cli.obtained import fetcher_for, obtain, waiting
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, one_line
-from vault_credential_process.fetcher import Fetcher
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer, source_of
 from vault_credential_process.server.endpoint import Tokens
@@ -113,8 +109,7 @@ def _accompany(config: Config, prepare: Prepare, *, keep_vault: bool) -> tuple[i
     with contextlib.ExitStack() as stack:
         child = stack.enter_context(Child())
         source = source_of(config)
-        with Watchdog() as watchdog, Spinner(sys.stderr, f"waiting for the credentials of {config.aws_path}"):
-            watchdog.set(config.vault_aws_timeout)
+        with waiting(config):
             if source.fetcher.cache.name == "none":
                 source.held()
             else:
@@ -140,8 +135,7 @@ def _accompany(config: Config, prepare: Prepare, *, keep_vault: bool) -> tuple[i
 
 def _become(config: Config, prepare: Prepare, *, keep_vault: bool) -> int:
     """Become the program, with the keys in its environment; return only where that is not possible."""
-    fetcher = Fetcher(config, cache=cache.choose(config.vault_aws_cache or "auto", os.environ))
-    further = variables(obtain(fetcher).credentials, config.aws_region)
+    further = variables(obtain(fetcher_for(config)).credentials, config.aws_region)
     with private_directory(os.environ) as directory:
         environ = environment(config, os.environ, directory, further, keep_vault=keep_vault)
         command = prepare(directory, environ)
