@@ -277,7 +277,7 @@ def test_login_that_leads_back_here(bench: Bench, command: Run) -> None:
     [
         (["--host=0.0.0.0"], "--host: credentials are served to other machines over TLS only; name 127.0.0.1"),
         (["--tls-cert=x"], "--tls-key: missing; TLS needs both"),
-        (["--port=x"], "argument --port: invalid int value: 'x'"),
+        (["--port=x"], "argument --port: invalid int value; see vault-credential-process serve --help"),
         (["--port=70000"], "--port: 70000 is no port; write 0 to 65535"),
         (["--rotate-authorization-token=5"], "the token before is good for 60 s; write a longer time"),
         (["--rotate-authorization-token=often"], "--rotate-authorization-token: not a duration"),
