@@ -75,8 +75,8 @@ def test_aws_command_across_a_refresh(
     trial |= {"AWS_SESSION_TOKEN": keys["SessionToken"], "AWS_ENDPOINT_URL": cloud.endpoint, "AWS_REGION": aws.REGION}
     began = time.monotonic()
     run(aws_command, "s3", "ls", **trial)
-    # The first keys are replaced when half of their life is over: as long as the command takes here and now.
-    first = laboratory.write_sts(role, ttl=max(4, math.ceil(3 * (time.monotonic() - began))))
+    # The first keys are replaced when half of their life is over: four times as long as the command takes here and now.
+    first = laboratory.write_sts(role, ttl=max(4, math.ceil(8 * (time.monotonic() - began))))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(short_lived.write_config()))
     with Serving("--profile", "webapp") as serving:
         second = laboratory.write_sts(role, ttl=900)
