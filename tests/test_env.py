@@ -17,7 +17,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from vault_credential_process.cli.env import CREDENTIALS, REGION, SHELLS, guess
+from vault_credential_process.cli.env import CREDENTIALS, SHELLS, guess
+from vault_credential_process.config import REGION_VARIABLES
 from vault_credential_process.demo import aws
 from vault_credential_process.demo.server import free_port
 from vault_credential_process.errors import ConfigurationError
@@ -126,7 +127,7 @@ def test_shells_have_the_credentials(printed: Callable[..., str], command: Run, 
         found = evaluated(program, lines[OF_SHELL[program]], tmp_path, **stale)
 
         assert found.pop("AWS_ACCOUNT_ID", None) == pair.get("AccountId")
-        assert {name: found.get(name) for name in (*CREDENTIALS, *REGION) if name != "AWS_ACCOUNT_ID"} == {
+        assert {name: found.get(name) for name in (*CREDENTIALS, *REGION_VARIABLES) if name != "AWS_ACCOUNT_ID"} == {
             "AWS_ACCESS_KEY_ID": pair["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": pair["SecretAccessKey"],
             "AWS_SESSION_TOKEN": pair["SessionToken"],
@@ -141,9 +142,11 @@ def test_unset_takes_them_away(printed: Callable[..., str], tmp_path: pathlib.Pa
     """The lines of ``--unset`` leave none of them, whether they were set or not."""
     lines = {kind: printed(f"--shell={kind}", "--unset") for kind in set(OF_SHELL.values())}
     for program in INSTALLED:
-        left = evaluated(program, lines[OF_SHELL[program]], tmp_path, **dict.fromkeys((*CREDENTIALS[1:], *REGION), "x"))
+        left = evaluated(
+            program, lines[OF_SHELL[program]], tmp_path, **dict.fromkeys((*CREDENTIALS[1:], *REGION_VARIABLES), "x")
+        )
 
-        assert set(left) & {*CREDENTIALS, *REGION} == set()
+        assert set(left) & {*CREDENTIALS, *REGION_VARIABLES} == set()
 
 
 def test_unset_asks_nobody(command: Run, clean_environment: pathlib.Path) -> None:
@@ -171,7 +174,7 @@ def test_dotenv(printed: Callable[..., str], command: Run) -> None:
 
     assert "'" not in lines
     assert parsed(lines)["AWS_SESSION_TOKEN"] == pair["SessionToken"]
-    assert set(parsed(lines)) <= {*CREDENTIALS, *REGION}
+    assert set(parsed(lines)) <= {*CREDENTIALS, *REGION_VARIABLES}
 
 
 def test_boto3_goes_on_with_them(

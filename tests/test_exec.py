@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import subprocess
@@ -11,9 +12,11 @@ import time
 import pytest
 
 from vault_credential_process import auth
+from vault_credential_process.cli.exec.child import Child
 from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, RUNS, TOKEN, vault_variables
 from vault_credential_process.config import Config
 from vault_credential_process.demo import aws
+from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.models import options_of
 from vault_credential_process.testing.scripted import ScriptedServer, reply
 
@@ -109,6 +112,20 @@ class TestEnvironment:
         done = command("exec", "--profile=webapp", "--", "true", **files)
 
         assert f"{name}: {pipe} is a pipe, which can be read but once; name a file" in refusal(done, 2)
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc on this system")
+    def test_no_more_processes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where there may be none the line says so, and nothing is left open."""
+
+        def refuse() -> int:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        monkeypatch.setattr(os, "fork", refuse)
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(ConfigurationError, match=r"no process can be started: .*; raise ulimit -u"):
+            Child()
+
+        assert os.listdir("/proc/self/fd") == before
 
     def test_region_of_several_lines(self, command: Run, tenant: Tenant) -> None:
         """An indented line belongs to the value above it: a key there reaches no variable."""

@@ -316,6 +316,9 @@ class Config:
         return self.origins.get(key, DEFAULT_ORIGIN)
 
 
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+"""Both: boto3 reads the second alone, most other SDKs the first alone."""
+
 _OF_THE_LOGIN = frozenset(
     {
         "vault_addr",
@@ -374,7 +377,7 @@ def resolve(
         ambient={name: environ[name] for name in ambient if environ.get(name)},
         settings={o.key: lookup(o, arguments, environ, profile) for o in options},
         origins=origins,
-        aws_region=_aws_setting(environ, profile, ("AWS_REGION", "AWS_DEFAULT_REGION"), "region"),
+        aws_region=_aws_setting(environ, profile, REGION_VARIABLES, "region"),
         aws_sts_endpoint=_aws_setting(environ, profile, ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"), "endpoint_url"),
         aws_ca_bundle=_aws_setting(environ, profile, ("AWS_CA_BUNDLE",), "ca_bundle"),
     )

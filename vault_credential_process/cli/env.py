@@ -14,6 +14,7 @@ from typing import NamedTuple
 from vault_credential_process.cli import complain as note
 from vault_credential_process.cli import parser
 from vault_credential_process.cli.obtained import fetcher_of, obtain
+from vault_credential_process.config import REGION_VARIABLES
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.models import AWSCredentials, is_word, section_name
@@ -29,9 +30,6 @@ CREDENTIALS = (
     "AWS_ACCOUNT_ID",
 )
 """All that belongs to one pair, in the order of the lines; what a pair lacks must not be left from an earlier one."""
-
-REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
-"""Both: boto3 reads the second alone, most other SDKs the first alone."""
 
 _BARE = re.compile(r"[A-Za-z0-9_./+=:@%,-]*", re.ASCII)
 
@@ -110,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.unset:
         if shell.unset is None:
             raise ConfigurationError("env --unset: a .env file has no lines that take variables away; remove the file")
-        sys.stdout.write(shell.unset((*CREDENTIALS, *(REGION if region else ()))) + "\n")
+        sys.stdout.write(shell.unset((*CREDENTIALS, *(REGION_VARIABLES if region else ()))) + "\n")
         return 0
     values = variables(obtain(fetcher_of(arguments, profile)).credentials, region)
     lines = [shell.set(key, value) for key, value in values.items()]
@@ -143,7 +141,7 @@ def variables(credentials: AWSCredentials, region: str | None) -> dict[str, str]
         "AWS_SESSION_TOKEN": credentials.session_token,
         "AWS_CREDENTIAL_EXPIRATION": format_timestamp(credentials.expiry),
         "AWS_ACCOUNT_ID": credentials.account_id,
-        **dict.fromkeys(REGION, region),
+        **dict.fromkeys(REGION_VARIABLES, region),
     }
     return {key: value for key, value in known.items() if value}
 

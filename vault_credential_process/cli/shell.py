@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Mapping
 
 from vault_credential_process.cli import exec as exec_command
-from vault_credential_process.cli.exec.child_environment import CONFIG, CREDENTIALS, ENDPOINT, RIVALS, RUNS, TOKEN
+from vault_credential_process.cli.exec.child_environment import CONFIG, ENDPOINT, RIVALS, RUNS, SHARED, TOKEN
 from vault_credential_process.fastpath import write_private
 
-_OURS = (CONFIG, CREDENTIALS, RUNS, ENDPOINT, TOKEN)
+_OURS = (CONFIG, SHARED, RUNS, ENDPOINT, TOKEN)
 _KEPT = "__vcp_kept_"
 
 _SAID = "vault-credential-process: your start-up files set %s, which is undone here"

@@ -20,6 +20,7 @@ from vault_credential_process.cli.configure.interview import Interview
 from vault_credential_process.cli.paint import Paint
 from vault_credential_process.cli.spinner import Spinner
 from vault_credential_process.cli.terminal import Terminal
+from vault_credential_process.config import REGION_VARIABLES
 from vault_credential_process.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -217,7 +218,7 @@ class _Run:
         if section is not None:
             found = find_profile({"profile": name}, {"AWS_CONFIG_FILE": self._file.path})
             draft.old, draft.is_marked = dict(found.keys if found else {}), section.is_marked
-        of_environment = next(filter(None, map(os.environ.get, installed.REGIONS)), "")
+        of_environment = next(filter(None, map(os.environ.get, REGION_VARIABLES)), "")
         draft.region = str((draft.old or {}).get("region", of_environment)) if region is None else region
         if region:
             try:

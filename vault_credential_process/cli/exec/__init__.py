@@ -10,10 +10,10 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vault_credential_process.cli import complain, coredump, parser
-from vault_credential_process.cli.env import REGION, check_region, variables
+from vault_credential_process.cli.env import check_region, variables
 from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, run_beside
 from vault_credential_process.cli.exec.child_directory import private_directory
 from vault_credential_process.cli.exec.child_environment import (
@@ -25,7 +25,7 @@ from vault_credential_process.cli.exec.child_environment import (
     refuse_pipes,
 )
 from vault_credential_process.cli.obtained import fetcher_for, obtain, waiting
-from vault_credential_process.config import Config
+from vault_credential_process.config import REGION_VARIABLES, Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer, source_of
@@ -90,18 +90,13 @@ def start(arguments: argparse.Namespace, prepare: Prepare, name: str) -> int:
         )
     refuse_pipes(os.environ)
     config = parser.configuration(arguments)
-    if config.aws_region not in (os.environ.get(name) for name in REGION):
+    if config.aws_region not in (os.environ.get(name) for name in REGION_VARIABLES):
         check_region(config.aws_region, config.profile)
     if not _is_there(name):
         return _cannot_run(name, FileNotFoundError(errno.ENOENT, ""))
-    try:
-        if arguments.env:
-            return _become(config, prepare, keep_vault=arguments.keep_vault_env)
-        return _ended_with(*_accompany(config, prepare, keep_vault=arguments.keep_vault_env))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{error.filename}: the program's AWS files cannot be written: {error.strerror}; make room there"
-        ) from None
+    if arguments.env:
+        return _become(config, prepare, keep_vault=arguments.keep_vault_env)
+    return _ended_with(*_accompany(config, prepare, keep_vault=arguments.keep_vault_env))
 
 
 def _accompany(config: Config, prepare: Prepare, *, keep_vault: bool) -> tuple[int, Keeper]:
@@ -122,10 +117,8 @@ def _accompany(config: Config, prepare: Prepare, *, keep_vault: bool) -> tuple[i
         stack.callback(server.stop)
         server.start()
         child.catch_signals()
-        with private_directory(os.environ) as directory:
-            further = {ENDPOINT: f"{server.address}/", TOKEN: token}
-            environ = environment(config, os.environ, directory, further, keep_vault=keep_vault)
-            command = prepare(directory, environ)
+        further = {ENDPOINT: f"{server.address}/", TOKEN: token}
+        with _prepared(config, prepare, further, keep_vault) as (command, environ):
             logger.debug("%s is run, its credentials at %s", one_line(command[0]), server.address)
             try:
                 return child.run(command, environ), source
@@ -136,9 +129,7 @@ def _accompany(config: Config, prepare: Prepare, *, keep_vault: bool) -> tuple[i
 def _become(config: Config, prepare: Prepare, *, keep_vault: bool) -> int:
     """Become the program, with the keys in its environment; return only where that is not possible."""
     further = variables(obtain(fetcher_for(config)).credentials, config.aws_region)
-    with private_directory(os.environ) as directory:
-        environ = environment(config, os.environ, directory, further, keep_vault=keep_vault)
-        command = prepare(directory, environ)
+    with _prepared(config, prepare, further, keep_vault) as (command, environ):
         logger.debug("the keys live until %s, and nobody refreshes them", further["AWS_CREDENTIAL_EXPIRATION"])
         try:
             if not HAS_FORK:
@@ -147,6 +138,26 @@ def _become(config: Config, prepare: Prepare, *, keep_vault: bool) -> int:
             execute(command, environ)
         except OSError as error:
             return _cannot_run(command[0], error)
+
+
+@contextlib.contextmanager
+def _prepared(
+    config: Config, prepare: Prepare, further: Mapping[str, str], keep_vault: bool
+) -> Iterator[tuple[Sequence[str], dict[str, str]]]:
+    """Return the command and its environment; the files that these name are there until the end of the block.
+
+    :raises ConfigurationError: when the files cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(private_directory(os.environ))
+            environ = environment(config, os.environ, directory, further, keep_vault=keep_vault)
+            command = prepare(directory, environ)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{error.filename}: the program's AWS files cannot be written: {error.strerror}; make room there"
+            ) from None
+        yield command, environ
 
 
 def _is_there(name: str) -> bool:

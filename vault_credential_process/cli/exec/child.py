@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from vault_credential_process.cli.coredump import prctl
+from vault_credential_process.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,10 @@ class Child:
     """One process, to become a program. A context manager: whoever leaves it has no child any more."""
 
     def __init__(self) -> None:
-        """Fork it, where the system can."""
+        """Fork it, where the system can.
+
+        :raises ConfigurationError: when there may be no more processes.
+        """
         self.pid: int | None = None
         self._signals = _Signals()
         if not HAS_FORK:
@@ -64,6 +68,10 @@ class Child:
                 os.close(self._orders)
                 os.close(self._word)
                 _become(orders, word, us, mask)
+        except OSError as error:
+            for descriptor in (orders, self._orders, self._word, word):
+                os.close(descriptor)
+            raise ConfigurationError(f"no process can be started: {error.strerror}; raise ulimit -u") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.pid = pid

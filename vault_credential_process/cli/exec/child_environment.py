@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 
 from vault_credential_process import auth
 from vault_credential_process.auth import azure, jwt
+from vault_credential_process.cli.env import CREDENTIALS
 from vault_credential_process.cli.exec.child_config import KEYS, child_config, text_of
-from vault_credential_process.config import Config
+from vault_credential_process.config import REGION_VARIABLES, Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private
 from vault_credential_process.models import options_of
@@ -23,15 +24,15 @@ logger = logging.getLogger(__name__)
 RUNS = "VAULT_CREDENTIAL_PROCESS_EXEC"
 """Variable that names the profile, or the role, that a program runs under."""
 
-CONFIG, CREDENTIALS = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
-_OUTER = {CONFIG: "VAULT_CREDENTIAL_PROCESS_OUTER_CONFIG", CREDENTIALS: "VAULT_CREDENTIAL_PROCESS_OUTER_CREDENTIALS"}
+CONFIG, SHARED = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
+_OUTER = {CONFIG: "VAULT_CREDENTIAL_PROCESS_OUTER_CONFIG", SHARED: "VAULT_CREDENTIAL_PROCESS_OUTER_CREDENTIALS"}
 """Where it is kept which files the user has, for a command that is nested."""
 
 ENDPOINT, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
 RIVALS = (
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID"),
-    *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_EXPIRATION", "AWS_CREDENTIAL_FILE"),
+    *CREDENTIALS,
+    *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_FILE"),
     # Ruby's, which it takes before an endpoint's (aws-sdk-core, Aws::CredentialProviderChain).
     *("AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN"),
     *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
@@ -80,7 +81,7 @@ def refuse_pipes(environ: Mapping[str, str]) -> None:
 
     :raises ConfigurationError: when one of them is.
     """
-    for name, path in ((CONFIG, config_path(environ)), (CREDENTIALS, credentials_path(environ))):
+    for name, path in ((CONFIG, config_path(environ)), (SHARED, credentials_path(environ))):
         if _is_pipe(path):
             raise ConfigurationError(f"{name}: {one_line(path)} is a pipe, which can be read but once; name a file")
 
@@ -111,13 +112,12 @@ def environment(
     write_private(made[CONFIG], text_of(sections).encode("utf-8", "surrogateescape"))
     write_private(empty, b"")
     # The second is what old SDKs for Java read.
-    made[CREDENTIALS] = made["AWS_CREDENTIAL_PROFILES_FILE"] = empty
+    made[SHARED] = made["AWS_CREDENTIAL_PROFILES_FILE"] = empty
     if any(_has_keys(path) for path in _boto_paths(environ)):
         made["BOTO_CONFIG"] = empty
     if config.aws_region:
-        # boto3 reads the second alone, most other SDKs the first alone.
-        made.setdefault("AWS_REGION", config.aws_region)
-        made.setdefault("AWS_DEFAULT_REGION", config.aws_region)
+        for name in REGION_VARIABLES:
+            made.setdefault(name, config.aws_region)
     made.update(further)
     return made
 
