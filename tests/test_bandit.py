@@ -20,7 +20,6 @@ LOOKED_AT = {
     ("cli/exec/child.py", "B603"): "starts the program of exec, which the user names",
     ("cli/exec/child.py", "B606"): "becomes that program, without a shell on purpose",
     ("cli/completion.py", "B604"): "the name of a shell, for whose script it is; starts nothing",
-    ("cli/installed.py", "B108"): "says of a command that it lies there; makes nothing in it",
     ("cli/terminal.py", "B404"): STARTS_PROGRAMS,
     ("cli/terminal.py", "B603"): "starts this Python, which opens a browser; the address goes in by stdin",
     ("commands.py", "B404"): STARTS_PROGRAMS,

@@ -566,7 +566,7 @@ class TestCommandLine:
         path.chmod(0o755)
         monkeypatch.setattr(installed, "_scripts", lambda: iter([str(path)]))
         if name != "a b":
-            with pytest.raises(installed.ConfigurationError, match="SDKs read this path in different ways"):
+            with pytest.raises(installed.ConfigurationError, match="SDKs read this in different ways; install "):
                 installed.command_line("webapp")
             return
         line = installed.command_line("webapp")
@@ -575,6 +575,12 @@ class TestCommandLine:
         assert compat_shell_split(line) == words
         done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
         assert done.stdout == " ".join(words) + "\n"
+
+    def test_name_is_quoted(self) -> None:
+        """So is the name of a profile, which may have a space in a file that somebody else wrote."""
+        assert installed.command_line("my app") == f'{SCRIPT} get --profile "my app"'
+        with pytest.raises(installed.ConfigurationError, match="in different ways; give the profile another name"):
+            installed.command_line("it's")
 
     @pytest.mark.parametrize(
         ("path", "word"),

@@ -24,7 +24,7 @@ CREDENTIALS = AWSCredentials(
 
 def test_section_of_a_profile_is_fit_for_a_message() -> None:
     """A name that would move the cursor of a terminal is shown without what does."""
-    assert models.section_name("web\x1b[31mapp\n") == "[profile web [31mapp]"
+    assert models.section_name("web\x1b[31mapp\n") == '[profile "web [31mapp"]'
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,8 @@ class Option:
 def section_name(profile: str) -> str:
     """Return the section of the AWS config file that holds a profile, in brackets, fit for a message."""
     profile = one_line(profile, limit=80)
-    return "[default]" if profile == "default" else f"[profile {profile}]"
+    name = f'"{profile}"' if " " in profile else profile
+    return "[default]" if profile == "default" else f"[profile {name}]"
 
 
 def option(

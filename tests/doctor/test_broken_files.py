@@ -160,7 +160,7 @@ TABLE = [
         "word too many",
         2,
         "settings",
-        "[profile profile webapp] is not in ",
+        '[profile "profile webapp"] is not in ',
         lambda w: setattr(w, "flags", ("--profile=profile webapp",)),
     ),
     Broken(

@@ -9,7 +9,7 @@ import pytest
 
 from vault_credential_process.doctor import profile_line
 
-from ..conftest import Run
+from ..conftest import COMMAND, Run
 from .ward import LINE, Ward, command_line, examined, launcher
 
 
@@ -66,6 +66,17 @@ class TestLine:
 
         assert (report.code, report.trouble["step"]) == (2, "credential_process")
         assert report.trouble["found"] == f"{key} in [profile webapp]: did you mean credential_process?"
+
+    def test_name_with_a_space(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is to be written can be copied: the name stands in quotes."""
+        config = ward.write(line=f"{COMMAND} get --profile other")
+        config.write_text(config.read_text().replace("[profile webapp]", '[profile "my app"]'))
+
+        report = examined(capsys, "--profile=my app", "--no-login")
+
+        assert report.of("settings")[0]["found"].startswith('[profile "my app"] in ')
+        assert report.trouble["found"] == 'the line says --profile other, and stands in [profile "my app"]'
+        assert report.trouble["remedy"] == "write: --profile 'my app'"
 
     def test_missing(self, ward: Ward, run: Run) -> None:
         """Without the line nothing says that it works: the provider alone can use the profile."""

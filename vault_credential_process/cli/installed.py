@@ -9,19 +9,17 @@ import pathlib
 import re
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vault_credential_process.config import REGION_VARIABLES
+from vault_credential_process.doctor.profile_line import is_temporary
 from vault_credential_process.doctor.shadows import before_us
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import section_name
 from vault_credential_process.profiles import credentials_path
 
 PACKAGE = "vault-credential-process"
-
-REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-"""Variables that name a region where a profile names none."""
 
 _CACHES = frozenset({".cache", "Caches", "Cache", "archive-v0"})
 """Directories that are emptied: there pipx and uv put what they run once."""
@@ -36,10 +34,11 @@ def command_line(profile: str) -> str:
     Python tomorrow, and not a link of pipx or uv, which leads there all the same. Both make the script anew in the same
     place when they upgrade. Double quotes are what POSIX shells, Windows and botocore agree on.
 
-    :raises ConfigurationError: when no way of writing the path is read alike by all SDKs.
+    :raises ConfigurationError: when no way of writing the path, or the name, is read alike by all SDKs.
     """
-    words = [_quoted(word) for word in installed()]
-    return " ".join([*words, "get", "--profile", profile])
+    place = "install vault-credential-process where the path has no quotes, $, backquotes, %, # or ;"
+    words = [_quoted(word, place) for word in installed()]
+    return " ".join([*words, "get", "--profile", _quoted(profile, "give the profile another name")])
 
 
 def installed() -> list[str]:
@@ -61,13 +60,10 @@ def _scripts() -> Iterator[str]:
     yield os.path.abspath(os.path.join(sysconfig.get_path("scripts"), name))
 
 
-def _quoted(word: str) -> str:
+def _quoted(word: str, remedy: str) -> str:
     own = _IN_QUOTES - {"\\"} if sys.platform == "win32" else _IN_QUOTES
     if set(word) & own or not word.isprintable() or re.search(r"\s[#;]", word):
-        raise ConfigurationError(
-            f"{one_line(word)}: SDKs read this path in different ways; install vault-credential-process where the path "
-            "has no quotes, $, backquotes, %, # or ;"
-        )
+        raise ConfigurationError(f"{one_line(word)}: SDKs read this in different ways; {remedy}")
     is_plain = all(c.isalnum() or c in "/\\:._+@=-" for c in word)
     return word if is_plain else f'"{word}"'
 
@@ -75,22 +71,16 @@ def _quoted(word: str) -> str:
 def doubts() -> Iterator[str]:
     """Yield, a line each, why the command may be gone when it is wanted."""
     path = installed()[0]
-    temporary = {os.path.realpath(place) for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")}  # noqa: S108
-    real = os.path.realpath(path)
-    if any(os.path.commonpath([real, place]) == place for place in temporary if _is_comparable(real, place)):
+    if is_temporary(path):
         yield f"{path} lies in a temporary directory: install the command elsewhere before you rely on it"
     elif _CACHES & set(pathlib.PurePath(path).parts):
         yield f"{path} lies in a cache, which may be emptied: uv tool install or pipx install puts it where it stays"
 
 
-def _is_comparable(one: str, other: str) -> bool:
-    return os.path.splitdrive(one)[0].lower() == os.path.splitdrive(other)[0].lower()
-
-
 def lacking(profiles: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for profiles without a region where the environment has none either."""
     names = [section_name(name) for name, keys in profiles.items() if not keys.get("region")]
-    if names and not any(map(environ.get, REGIONS)):
+    if names and not any(map(environ.get, REGION_VARIABLES)):
         yield f"{', '.join(names)}: no region, which most services want: add --region, or set AWS_REGION"
 
 

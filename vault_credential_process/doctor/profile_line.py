@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
+import pathlib
 import re
 import shutil
 import tempfile
@@ -182,14 +183,14 @@ def _aim(case: Case, words: Sequence[str], name: str) -> Iterator[Finding]:
             case.step,
             "the line has no --profile",
             "a role profile that leads here would make it read the role's own profile",
-            f"add: --profile {name}",
+            f"add: {join_command(['--profile', name])}",
         )
     elif given[-1] != name:
         yield error(
             case.step,
             f"the line says --profile {given[-1]}, and stands in {section_name(name)}",
             f"programs with {name} get the credentials of {given[-1]}",
-            f"write: --profile {name}",
+            f"write: {join_command(['--profile', name])}",
         )
 
 
@@ -203,7 +204,7 @@ def _manner(case: Case, line: str, words: Sequence[str], name: str) -> Iterator[
             "it depends on the PATH, or the directory, of each program",
             f"write the whole path: {shutil.which(program) or os.path.abspath(program)}",
         )
-    elif _is_temporary(program):
+    elif is_temporary(program):
         yield warning(
             case.step,
             f"{program} lies in a directory for temporary files",
@@ -226,12 +227,13 @@ def _manner(case: Case, line: str, words: Sequence[str], name: str) -> Iterator[
         )
 
 
-def _is_temporary(program: str) -> bool:
+def is_temporary(path: str) -> bool:
+    """Tell whether a file lies in a directory for temporary files."""
     try:
         place = os.path.realpath(tempfile.gettempdir())
     except OSError:  # no directory can be written to
         return False
-    return os.path.realpath(program).startswith(place + os.sep)
+    return pathlib.Path(os.path.realpath(path)).is_relative_to(place)
 
 
 def _is_shell_script(program: str) -> bool:

@@ -19,6 +19,7 @@ from vault_credential_process.doctor.findings import Finding, error, failed, not
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.expiry import Deadline
 from vault_credential_process.models import Option, section_name
+from vault_credential_process.parsers import join_command
 from vault_credential_process.profiles import Profile, config_path, every_profile, find_profile, profile_name
 
 _KEY = re.compile(r"vault[\w-]*", re.ASCII)
@@ -144,10 +145,16 @@ def _resolved(case: Case) -> Config | None:
             return auth.configure(arguments, environ, written, read_aws_role=by_itself)
         except ConfigurationError as failure:
             case.complaints.append(failure)
-            key = _KEY.match(str(failure))
-            if key is None or not _drop(key[0], arguments, environ, keys):
+            key = _key_of(failure)
+            if key is None or not _drop(key, arguments, environ, keys):
                 return None
     return None
+
+
+def _key_of(complaint: ConfigurationError) -> str | None:
+    """Return the setting that is complained of, with whose key the message begins."""
+    key = _KEY.match(str(complaint))
+    return key[0] if key else None
 
 
 def _drop(key: str, *places: dict[str, Any]) -> bool:
@@ -175,13 +182,13 @@ def _values(case: Case, config: Config, *, is_known: bool) -> Iterator[Finding]:
 
 def _missing(case: Case, config: Config) -> Iterator[Finding]:
     """Tell which settings it takes are nowhere, unless there is one, and it was complained of."""
-    complained = {re.split("[: ]", str(complaint))[0] for complaint in case.complaints}
+    complained = set(map(_key_of, case.complaints))
     if case.source is not None and not config.vault_aws_role:
         yield error(
             case.step,
             f"{section_name(config.profile or 'default')} has no vault_aws_role: "
             f"SDKs assume its role with the credentials of {section_name(case.source)}",
-            remedy=f"run doctor --profile {case.source}",
+            remedy=f"run {join_command(['doctor', '--profile', case.source])}",
         )
         return
     if config.origin("vault_addr").kind == "default" and "vault_addr" not in complained:
@@ -223,9 +230,9 @@ def shown(each: Declared, value: Any) -> str:
 def _misspelt(case: Case, config: Config) -> Iterator[Finding]:
     """Tell of keys and variables that look like ours, and are not."""
     options = {o.key: o for o in (*(e.option for e in every(config).values()), *auth.options())}
+    complained = set(map(_key_of, case.complaints))
     for key in sorted(case.profile.keys if case.profile else ()):
-        complained = any(str(complaint).startswith(f"{key} ") for complaint in case.complaints)
-        if key.startswith(("vault_", "vault-")) and key not in options and not complained:
+        if key.startswith(("vault_", "vault-")) and key not in options and key not in complained:
             yield warning(
                 case.step,
                 f"{key} in {section_name(case.profile.name if case.profile else 'default')}: no such setting; ignored",
