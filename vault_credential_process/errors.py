@@ -79,6 +79,14 @@ def bare(error: VaultCredentialError) -> VaultCredentialError:
     return failure_of(error.exit_code, str(error))
 
 
+def where(error: BaseException) -> str:
+    """Return the file and line where an unforeseen error arose: its text may hold a secret, its place does not."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
+
+
 def one_line(text: str, *, secrets: Iterable[str | None] = (), limit: int = 300) -> str:
     """Return foreign text as one printable line of at most ``limit`` characters, known secrets blotted out.
 

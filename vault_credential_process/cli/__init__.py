@@ -63,12 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             abandon_stdout()
             complain(f"the output cannot be written: {error.strerror}")
             return BUG
-        # The text of an unforeseen error may hold a secret; where it happened does not.
-        trace = error.__traceback__
-        while trace and trace.tb_next:
-            trace = trace.tb_next
-        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
-        complain(f"internal error: {type(error).__name__} at {where}; please report it")
+        from vault_credential_process.errors import where
+
+        complain(f"internal error: {type(error).__name__} at {where(error)}; please report it")
         return BUG
     finally:
         if place is not None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 from vault_credential_process.cli import installed, parser
-from vault_credential_process.cli.paint import Paint
+from vault_credential_process.cli.paint import Paint, can_show, is_terminal
 from vault_credential_process.doctor import Case, Finding, examine
 from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.parsers import join_command
 
 JSON_VERSION = 1
 """Version of what ``--json`` prints; it grows with a change that a reader could trip over."""
@@ -116,9 +117,9 @@ class Sheet:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._paint = Paint(stream)
-        self._marks = _MARKS if _can_say(stream, "".join(_MARKS.values()) + "→…") else _PLAIN_MARKS
+        self._marks = _MARKS if can_show(stream, "".join(_MARKS.values()) + "→…") else _PLAIN_MARKS
         self._arrow = "→" if self._marks is _MARKS else "->"
-        is_seen = self._paint.on or _is_terminal(stream)
+        is_seen = self._paint.on or is_terminal(stream)
         self._width = min(max(shutil.get_terminal_size().columns, _NARROWEST), WIDEST) if is_seen else 0
 
     def heading(self, step: str) -> None:
@@ -183,25 +184,11 @@ def _untried(case: Case) -> str:
     if case.pair is not None:
         return "AWS was not reached, so whether it takes the credentials is not known"
     remedy = next((f.remedy for f in case.findings if f.step == "login" and f.state == "skipped" and f.remedy), None)
-    own = f" --profile {case.profile.name}" if case.profile is not None else ""
-    return f"the role and AWS were not tried: {remedy or f'vault-credential-process doctor --read{own}'}"
+    own = ["--profile", case.profile.name] if case.profile is not None else []
+    again = join_command(["vault-credential-process", "doctor", "--read", *own])
+    return f"the role and AWS were not tried: {remedy or again}"
 
 
 def _counted(findings: Iterable[Finding], what: str) -> str:
     number = len(list(findings))
     return f"1 {what}" if number == 1 else f"{number} {what}s"
-
-
-def _can_say(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(stream.encoding or "ascii")
-    except (UnicodeError, LookupError):
-        return False
-    return True
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    try:
-        return stream.isatty()
-    except ValueError:
-        return False

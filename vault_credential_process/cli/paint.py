@@ -14,7 +14,7 @@ class Paint:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.on = _is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.on = is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def bold(self, text: str) -> str:
         return self._paint("1", text)
@@ -38,8 +38,18 @@ class Paint:
         return f"\x1b[{code}m{text}\x1b[0m" if self.on and text else text
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person may see what is written to a stream."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
+
+
+def can_show(stream: TextIO | None, text: str) -> bool:
+    """Tell whether the encoding of a stream has all characters of a text."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from vault_credential_process.cli.paint import Paint
+from vault_credential_process.cli.paint import Paint, can_show
 from vault_credential_process.cli.signals import undone
 
 AFTER = 0.3
@@ -42,7 +42,8 @@ class Spinner:
         self._after = after
         self._descriptor = _terminal(stream)
         self._moves = Paint(stream).on
-        self._pictures = _pictures(stream)
+        is_round = sys.platform != "win32" and can_show(stream, _ROUND)
+        self._pictures = _ROUND if is_round else _PLAIN
         self._columns = 0
         self._told = False
         self._began = 0.0
@@ -171,14 +172,6 @@ def _terminal(stream: TextIO | None) -> int | None:
         return stream.fileno() if stream is not None and stream.isatty() else None
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def _pictures(stream: TextIO | None) -> str:
-    try:
-        _ROUND.encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return _PLAIN
-    return _PLAIN if sys.platform == "win32" else _ROUND
 
 
 def _in_foreground(descriptor: int) -> bool:

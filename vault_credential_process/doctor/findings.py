@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from vault_credential_process.errors import VaultCredentialError, one_line
+from vault_credential_process.errors import VaultCredentialError, one_line, where
 
 State = Literal["ok", "note", "warning", "error", "skipped"]
 
@@ -92,11 +92,6 @@ def _parts(message: str) -> tuple[str, str]:
 
 
 def bug(step: str, failure: Exception) -> Finding:
-    """Return a failure that nobody foresaw: its text may hold a secret, where it happened does not."""
-    trace = failure.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "nowhere"
-    return Finding(
-        step, "error", f"internal error: {type(failure).__name__} at {where}", "", "please report it", exit_code=70
-    )
+    """Return a failure that nobody foresaw."""
+    found = f"internal error: {type(failure).__name__} at {where(failure)}"
+    return Finding(step, "error", found, "", "please report it", exit_code=70)
