@@ -270,15 +270,19 @@ def _retry_after(response: requests.Response, asked_at: float) -> float:
     wait = response.headers.get("Retry-After", "").strip()
     if wait.isascii() and wait.isdigit():
         return float(wait)
-    moment = _date(wait)
+    moment = http_date(wait)
     if moment is None:
         return 0.0
-    return max(moment - (_date(response.headers.get("Date", "")) or asked_at), 0.0)
+    return max(moment - (http_date(response.headers.get("Date", "")) or asked_at), 0.0)
 
 
-def _date(text: str) -> float | None:
-    """Return an HTTP date as seconds since the epoch; ``None`` where it is none."""
+def http_date(text: str) -> float | None:
+    """Return the date of an HTTP header as seconds since the epoch; ``None`` where it is none.
+
+    One that says -0000, or nothing, has no zone to Python; HTTP's are all of Greenwich (RFC 9110, 5.6.7).
+    """
     try:
-        return email.utils.parsedate_to_datetime(text).replace(tzinfo=datetime.timezone.utc).timestamp()
+        date = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+    return (date if date.tzinfo else date.replace(tzinfo=datetime.timezone.utc)).timestamp()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 from collections.abc import Iterator
 
 import botocore.awsrequest
@@ -12,6 +10,7 @@ from vault_credential_process import awswire, probe
 from vault_credential_process.config import Config
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, error, ok, skipped, warning
+from vault_credential_process.requester import http_date
 
 TOLERANCE = 300.0
 """Seconds that AWS lets a signature be off (https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html)."""
@@ -104,9 +103,5 @@ def _of_aws(case: Case, config: Config) -> float | None:
 
 
 def _ahead(date: str, ours: float) -> float | None:
-    try:
-        theirs = email.utils.parsedate_to_datetime(date)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    # One that says -0000, or nothing, has no zone to Python; HTTP's are all of Greenwich.
-    return (theirs if theirs.tzinfo else theirs.replace(tzinfo=datetime.timezone.utc)).timestamp() - ours
+    theirs = http_date(date)
+    return None if theirs is None else theirs - ours
