@@ -17,8 +17,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
-from vault_credential_process.cli.picture import WIDEST, Held, Line, Picture, in_words
+from vault_credential_process.cache.entry import Entry, Keepsake, Kept, TokenEntry
+from vault_credential_process.cli.picture import WIDEST, Line, Picture, in_words
 from vault_credential_process.expiry import refresh_margin
 from vault_credential_process.models import AWSCredentials, VaultToken
 
@@ -37,20 +37,20 @@ def pair(left: float, life: float = 3600, kind: Any = "sts") -> AWSCredentials:
     return AWSCredentials("AKIAIOSFODNN7EXAMPLE", "secret", None, NOW - (life - left), NOW + left, kind, LEASE)
 
 
-def entry(left: float, life: float = 3600, **fields: Any) -> Held:
+def entry(left: float, life: float = 3600, **fields: Any) -> Entry:
     """Return kept credentials with so many seconds left of their life."""
     known = {"profile": "webapp", "aws_path": "aws/creds/webapp", "vault_addr": ADDRESS}
-    return Held(Entry(pair(left, life), **{**known, **fields}))
+    return Entry(pair(left, life), **{**known, **fields})
 
 
-def token(left: float | None, life: float | None = 3600, **fields: Any) -> Held:
+def token(left: float | None, life: float | None = 3600, **fields: Any) -> TokenEntry:
     """Return a kept token with so many seconds left of its life."""
     expiry = None if left is None else NOW + left
     made = VaultToken("hvs.secret", expiry, **{"renewable": True, **fields})
-    return Held(TokenEntry(made, None if left is None else life, "webapp", "auth/approle", ADDRESS))
+    return TokenEntry(made, None if left is None else life, "webapp", "auth/approle", ADDRESS)
 
 
-def draw(*held: Held, columns: int = 80, encoding: str = "utf-8") -> list[Line]:
+def draw(*held: Kept, columns: int = 80, encoding: str = "utf-8") -> list[Line]:
     """Draw for a stream of this encoding."""
     return Picture(io.TextIOWrapper(io.BytesIO(), encoding)).draw(held, NOW, columns)
 
@@ -95,7 +95,7 @@ class TestPicture:
             (token(3000, uses_left=3), "green", "serves 3 times"),
         ],
     )
-    def test_what_becomes_of_it(self, held: Held, colour: str | None, words: str) -> None:
+    def test_what_becomes_of_it(self, held: Kept, colour: str | None, words: str) -> None:
         """Beside the colour there are words, for who sees none."""
         lines = draw(held)
 
@@ -165,7 +165,7 @@ class TestPicture:
 
     def test_token_stands_with_its_profile(self) -> None:
         """What belongs to one profile at one server has one title; keepsakes are told, never shown."""
-        kept = Held(Keepsake("s3cret-id", "unwrapped Secret ID", None, "webapp", "auth/approle", ADDRESS))
+        kept = Keepsake("s3cret-id", "unwrapped Secret ID", None, "webapp", "auth/approle", ADDRESS)
         lines = plain(draw(entry(3000), token(3000), kept, entry(3000, profile="other")))
 
         assert [line.split()[0] for line in lines if line and not line.startswith(" ")] == ["webapp", "other"]

@@ -102,7 +102,7 @@ class Flight:
         """Return the pair that is valid now: the kept one, or the one before it while the new one is unproven."""
         if entry is None:
             return None
-        pair = entry.credentials if entry.proven else entry.previous
+        pair = entry.served
         return pair if pair is not None and self._arrives(pair) else None
 
     def _arrives(self, pair: AWSCredentials) -> bool:

@@ -53,6 +53,15 @@ class Entry:
     aws_path: str = ""
     vault_addr: str = ""
 
+    @property
+    def served(self) -> AWSCredentials | None:
+        """The pair that AWS knows: while the new one is unproven the one before it, if there was one."""
+        return self.credentials if self.proven else self.previous
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the credentials end."""
+        return self.credentials.seconds_left(now)
+
     def dump(self, origin: float | None = None) -> bytes:
         """Return the entry as it is kept; ``origin`` is that of the clock by which its times are."""
         return _dump("credentials", dataclasses.asdict(self), origin=origin)
@@ -86,6 +95,10 @@ class TokenEntry:
     profile: str | None = None
     path: str = ""
     vault_addr: str = ""
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the token ends; infinite where it does not."""
+        return self.token.seconds_left(now)
 
     def dump(self, origin: float | None = None) -> bytes:
         """Return the entry as it is kept; ``origin`` is that of the clock by which its times are."""
@@ -136,6 +149,15 @@ class Keepsake:
         return float("inf") if self.expiry is None else self.expiry - now
 
 
+Kept = Entry | TokenEntry | Keepsake
+"""Whatever a cache holds."""
+
+
+def load(content: bytes | None, now: float, origin: float | None = None) -> Kept | None:
+    """Return what is kept, of whatever kind; ``None`` where it is garbage, of another version, or from the future."""
+    return Entry.load(content, now, origin) or TokenEntry.load(content, now, origin) or Keepsake.load(content)
+
+
 def _is_sound(pair: AWSCredentials, now: float) -> bool:
     """Tell whether a pair is what an answer can have brought: three words, with an end after a beginning till now."""
     words = (pair.access_key, pair.secret_key, *((pair.session_token,) if pair.session_token is not None else ()))
@@ -148,13 +170,11 @@ def _earlier(pair: AWSCredentials, seconds: float) -> AWSCredentials:
 
 def ended(content: bytes | None, now: float, origin: float | None = None) -> bool:
     """Tell whether what is kept serves nobody any more: it has ended, or is no entry at all."""
-    entry, kept = Entry.load(content, now, origin), TokenEntry.load(content, now, origin)
-    if entry is not None:
-        return entry.credentials.expiry <= now
-    keepsake = Keepsake.load(content)
-    if keepsake is not None:
-        return keepsake.seconds_left(now) <= (-FOREIGN if keepsake.irreplaceable else 0)
-    return kept is None or (kept.token.expiry is not None and kept.token.expiry <= now)
+    kept = load(content, now, origin)
+    if kept is None:
+        return True
+    grace = FOREIGN if isinstance(kept, Keepsake) and kept.irreplaceable else 0.0
+    return kept.seconds_left(now) <= -grace
 
 
 def of_another_version(content: bytes | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vault_credential_process import cache
 from vault_credential_process.cache import CacheBackend
-from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
+from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry, load
 from vault_credential_process.cli import parser
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.expiry import format_timestamp
@@ -76,15 +76,13 @@ def held(backend: CacheBackend, now: float) -> Iterator[dict[str, Any]]:
     """Yield a description of each entry, without any secret."""
     origin = clock_origin()
     for key in sorted(backend.keys()):
-        content = backend.get(key)
-        entry = Entry.load(content, now, origin)
-        kept = TokenEntry.load(content, now, origin)
-        if entry is not None:
-            yield described(entry, now)
-        elif kept is not None:
+        kept = load(backend.get(key), now, origin)
+        if isinstance(kept, Entry):
+            yield described(kept, now)
+        elif isinstance(kept, TokenEntry):
             yield of_login("token", kept, kept.token.token_type, kept.token.expiry, now)
-        elif (keepsake := Keepsake.load(content)) is not None:
-            yield of_login("keepsake", keepsake, keepsake.what, keepsake.expiry, now)
+        elif kept is not None:
+            yield of_login("keepsake", kept, kept.what, kept.expiry, now)
 
 
 def of_login(kind: str, kept: TokenEntry | Keepsake, what: str, expiry: float | None, now: float) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
-from vault_credential_process.cli.paint import Paint
+from vault_credential_process.cache.entry import Entry, Kept, TokenEntry
+from vault_credential_process.cli.paint import Paint, can_show
+from vault_credential_process.errors import one_line
 from vault_credential_process.expiry import format_timestamp, refresh_margin
-from vault_credential_process.models import section_name
 
 WIDEST = 100
 """Columns that are used at most: a longer bar tells no more."""
@@ -25,21 +24,6 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 Line = list[tuple[str, str]]
 """Pieces of a line: a colour, that is the name of a method of :class:`Paint` or nothing, and a text."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Held:
-    """One thing that is kept."""
-
-    thing: Entry | TokenEntry | Keepsake
-
-    @property
-    def title(self) -> Line:
-        """Whose it is."""
-        path = self.thing.aws_path if isinstance(self.thing, Entry) else self.thing.path
-        profile = section_name(self.thing.profile)[1:-1] if self.thing.profile else "no profile"
-        name = ("bold", profile.removeprefix("profile "))
-        return [name, ("", f"  {path}"), ("dim", f" at {self.thing.vault_addr}")]
 
 
 def in_words(seconds: float) -> str:
@@ -63,18 +47,18 @@ class Picture:
 
     def __init__(self, stream: TextIO | None) -> None:
         self.paint = Paint(stream)
-        self._blocks = _can_draw(stream)
+        self._blocks = can_show(stream, _EMPTY + _FULL + _MARK + _EIGHTHS)
 
-    def draw(self, held: Iterable[Held], now: float, columns: int) -> list[Line]:
+    def draw(self, things: Iterable[Kept], now: float, columns: int) -> list[Line]:
         """Return the lines that show what is kept, none wider than ``columns`` but where a word is."""
         width = min(columns, WIDEST)
         lines: list[Line] = []
         whose: tuple[str | None, str] | None = None
-        for one in held:
-            before, whose = whose, (one.thing.profile, one.thing.vault_addr)
-            if isinstance(one.thing, Entry) or whose != before:
-                lines += [[], one.title] if lines else [one.title]
-            lines += self._thing(one.thing, now, width)
+        for thing in things:
+            before, whose = whose, (thing.profile, thing.vault_addr)
+            if isinstance(thing, Entry) or whose != before:
+                lines += [[], _title(thing)] if lines else [_title(thing)]
+            lines += self._thing(thing, now, width)
         return lines
 
     def text(self, line: Line, columns: int | None = None) -> str:
@@ -86,7 +70,7 @@ class Picture:
             found += getattr(self.paint, colour)(piece) if colour else piece
         return found
 
-    def _thing(self, thing: Entry | TokenEntry | Keepsake, now: float, width: int) -> Iterator[Line]:
+    def _thing(self, thing: Kept, now: float, width: int) -> Iterator[Line]:
         if isinstance(thing, Entry):
             yield from self._credentials(thing, now, width)
         elif isinstance(thing, TokenEntry):
@@ -162,6 +146,13 @@ class Picture:
         return [*_joined(pieces), ("", f"  {count}")]
 
 
+def _title(thing: Kept) -> Line:
+    """Return whose a thing is."""
+    path = thing.aws_path if isinstance(thing, Entry) else thing.path
+    profile = one_line(thing.profile, limit=80) if thing.profile else "no profile"
+    return [("bold", profile), ("", f"  {path}"), ("dim", f" at {thing.vault_addr}")]
+
+
 def _joined(pieces: Line) -> Line:
     """Return the same line with neighbours of one colour as one piece."""
     found: Line = []
@@ -182,11 +173,3 @@ def _details(colour: str, text: str, width: int, *, label: str = "") -> Iterator
     room = max(width - _LABEL, _SHORTEST_BAR)
     for number, line in enumerate(textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)):
         yield [("dim", _label(label if not number else "")), (colour, line)]
-
-
-def _can_draw(stream: TextIO | None) -> bool:
-    try:
-        (_EMPTY + _FULL + _MARK + _EIGHTHS).encode(getattr(stream, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return False
-    return True

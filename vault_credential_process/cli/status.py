@@ -14,10 +14,10 @@ from typing import Any
 
 from vault_credential_process import cache
 from vault_credential_process.cache import CacheBackend
-from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry
+from vault_credential_process.cache.entry import Entry, Kept, TokenEntry, load
 from vault_credential_process.cli import coredump, parser
 from vault_credential_process.cli.cache import described, held, of_login
-from vault_credential_process.cli.picture import WIDEST, Held, Line, Picture
+from vault_credential_process.cli.picture import WIDEST, Line, Picture
 from vault_credential_process.cli.watch import watch
 from vault_credential_process.config import Config
 from vault_credential_process.errors import ConfigurationError, VaultCredentialError
@@ -89,18 +89,18 @@ class _OfProfile:
             f"{self._backend.reason})"
         )
 
-    def held(self, now: float) -> Iterator[Held]:
+    def held(self, now: float) -> Iterator[Kept]:
         """Yield what is held; credentials that have ended are not."""
         entry, kept = self._fetcher.peek(), self._fetcher.kept_token()
-        if entry is not None and entry.credentials.seconds_left(now) > 0:
-            yield Held(entry)
+        if entry is not None and entry.seconds_left(now) > 0:
+            yield entry
         if kept is not None:
-            yield Held(kept)
+            yield kept
 
     def for_programs(self, now: float) -> dict[str, Any]:
         """Return it as JSON has it."""
         entry, kept = self._fetcher.peek(), self._fetcher.kept_token()
-        found: dict[str, Any] = {"held": entry is not None and entry.credentials.seconds_left(now) > 0}
+        found: dict[str, Any] = {"held": entry is not None and entry.seconds_left(now) > 0}
         if entry is not None:
             found |= described(entry, now)
         found |= {"cache": self._backend.name, "cache_reason": self._backend.reason, "token": None}
@@ -111,7 +111,7 @@ class _OfProfile:
 
     def lines(self, now: float) -> Iterator[str]:
         """Yield it as lines."""
-        things = [one.thing for one in self.held(now)]
+        things = list(self.held(now))
         entries = [thing for thing in things if isinstance(thing, Entry)]
         if not entries:
             yield self.nothing
@@ -136,19 +136,12 @@ class _OfAll:
     def nothing(self) -> str:
         return f"nothing is held ({self._backend.name} cache: {self._backend.reason})"
 
-    def held(self, now: float) -> Iterator[Held]:
+    def held(self, now: float) -> Iterator[Kept]:
         """Yield what is held, what belongs together one after the other; what has ended is not."""
         origin = clock_origin()
-        found: list[Held] = []
-        for content in map(self._backend.get, sorted(self._backend.keys())):
-            entry, kept = Entry.load(content, now, origin), TokenEntry.load(content, now, origin)
-            if entry is not None and entry.credentials.seconds_left(now) > 0:
-                found.append(Held(entry))
-            elif kept is not None and kept.token.seconds_left(now) > 0:
-                found.append(Held(kept))
-            elif (keepsake := Keepsake.load(content, now)) is not None:
-                found.append(Held(keepsake))
-        yield from sorted(found, key=_order)
+        things = [load(self._backend.get(key), now, origin) for key in sorted(self._backend.keys())]
+        living = [thing for thing in things if thing is not None and thing.seconds_left(now) > 0]
+        yield from sorted(living, key=_order)
 
     def for_programs(self, now: float) -> list[dict[str, Any]]:
         """Return it as JSON has it: what ``cache list --json`` tells."""
@@ -156,7 +149,7 @@ class _OfAll:
 
     def lines(self, now: float) -> Iterator[str]:
         """Yield it as lines."""
-        things = [one.thing for one in self.held(now)]
+        things = list(self.held(now))
         if not things:
             yield self.nothing
         for thing in things:
@@ -179,8 +172,7 @@ def _below(text: str, columns: int) -> Iterator[Line]:
         yield [("dim", f"  {line}")]
 
 
-def _order(one: Held) -> tuple[str, str, int, str]:
-    thing = one.thing
+def _order(thing: Kept) -> tuple[str, str, int, str]:
     path = thing.aws_path if isinstance(thing, Entry) else thing.path
     return thing.profile or "", thing.vault_addr, 0 if isinstance(thing, Entry) else 1, path
 
@@ -196,9 +188,9 @@ def _lines(entry: Entry, now: float) -> Iterator[str]:
         yield f"last failure: {entry.failure}"
 
 
-def _drawn(view: _OfProfile | _OfAll, things: list[Held], picture: Picture, columns: int) -> list[Line]:
+def _drawn(view: _OfProfile | _OfAll, things: list[Kept], picture: Picture, columns: int) -> list[Line]:
     lines = picture.draw(things, time.time(), columns)
-    if not any(isinstance(one.thing, Entry) for one in things) and (not things or isinstance(view, _OfProfile)):
+    if not any(isinstance(thing, Entry) for thing in things) and (not things or isinstance(view, _OfProfile)):
         lines = [*view.empty(columns), *lines]
     return lines
 

@@ -124,5 +124,5 @@ class Case:
     def held(self) -> tuple[Entry | None, AWSCredentials | None]:
         """Return the credentials that are kept, whatever their state, and the pair of them that is valid now."""
         entry = self.fetcher.peek() if self.fetcher is not None else None
-        pair = None if entry is None else entry.credentials if entry.proven else entry.previous
+        pair = entry.served if entry is not None else None
         return entry, pair if pair is not None and pair.seconds_left(self.clock()) > 1 else None
