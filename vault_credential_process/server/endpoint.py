@@ -91,15 +91,16 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        headers: list[tuple[bytes, bytes]] = []
         try:
-            status, kind, content, headers = await self._answer(scope)
+            status, kind, content = await self._answer(scope)
         except Refused as refused:
             status, kind, headers = refused.status, "application/json", list(refused.headers)
             content = _json(refused.body())
             logger.debug("answered %d %s", status, refused.code)
         except Exception as error:
             logger.exception("a request ended in an unforeseen error")
-            status, kind, headers = 500, "application/json", []
+            status, kind = 500, "application/json"
             content = _json(Refused(500, "InternalError", f"internal error: {type(error).__name__}").body())
         self.statuses[status] += 1
         length = str(len(content)).encode("ascii")
@@ -107,7 +108,7 @@ class Endpoint:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": content})
 
-    async def _answer(self, scope: Scope) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+    async def _answer(self, scope: Scope) -> tuple[int, str, bytes]:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if not self._any_host and not _is_local(_only(headers, b"host")):
             raise Refused(403, "WrongHost", "the Host of the request is not this machine's loopback; ask 127.0.0.1")
@@ -116,7 +117,7 @@ class Endpoint:
         path, sent = scope["path"], _only(headers, b"authorization")
         is_known = self._tokens.accept(sent)
         if path == "/metrics":
-            return 200, exposition.CONTENT_TYPE, self._metrics(), []
+            return 200, exposition.CONTENT_TYPE, self._metrics()
         if path == "/health":
             return self._health(told=is_known)
         if not is_known:
@@ -131,9 +132,9 @@ class Endpoint:
         if path not in self._paths:
             places = ", ".join(sorted(map(path_of, self.roles)))
             raise Refused(404, "NotFound", f"nothing is served here; there is {places}")
-        return 200, "application/json", _json(document(await self._paths[path].credentials())), []
+        return 200, "application/json", _json(document(await self._paths[path].credentials()))
 
-    def _health(self, *, told: bool) -> tuple[int, str, bytes, list[tuple[bytes, bytes]]]:
+    def _health(self, *, told: bool) -> tuple[int, str, bytes]:
         """Return how all roles do; the words of a failure, which name addresses, only to who has the token."""
         roles: dict[str, dict[str, Any]] = {}
         for name, role in self.roles.items():
@@ -144,7 +145,7 @@ class Endpoint:
                 roles[name]["error"] = health.error
         is_well = all(role["valid"] for role in roles.values())
         content = _json({"status": "ok" if is_well else "unavailable", "roles": roles})
-        return 200 if is_well else 503, "application/json", content, []
+        return 200 if is_well else 503, "application/json", content
 
     def _metrics(self) -> bytes:
         for role in self.roles.values():
