@@ -75,7 +75,7 @@ ELSEWHERE = (
     by_page("aws-iam", "tests/auth/test_aws_real.py", 'Page("aws-iam").set_up('),
     by_page("aws-ec2", "tests/auth/test_aws_real.py", 'Page("aws-ec2").set_up('),
     Elsewhere("docs/login.md", r"(\w+=\$\()?vault .*", "tests/test_mfa.py", 'Page("../login").set_up('),
-    Elsewhere("docs/configure.md", ".*", "tests/test_configure.py", '"docs" / "configure.md"'),
+    Elsewhere("docs/configure.md", ".*", "tests/configure/test_page.py", '"docs" / "configure.md"'),
     Elsewhere("docs/completion.md", ".*", "tests/test_completion.py", '"docs" / "completion.md"'),
     Elsewhere(
         "docs/install.md",
