@@ -149,16 +149,12 @@ class Tokens:
         if left <= 0 or token.external or not token.renewable:
             return None
         try:
-            renewed = vault.renew_token(token)
-        except PermissionDeniedError:
-            self.is_dead(vault, token)
-            return None
-        except RefusedError as error:
-            logger.debug("the token was not renewed: %s", error)
-            return None
+            renewed = self._renewed(vault, token)
         except VaultCredentialError as error:
             logger.debug("the token was not renewed, but lives: %s", error)
             return token
+        if renewed is None:
+            return None
         if renewed.seconds_left(self.clock()) < refresh_margin(kept.life):
             logger.debug("the token nears its maximum; a new login")
             return None
@@ -183,17 +179,25 @@ class Tokens:
                 return None
             if left > third:
                 return left - third
-            try:
-                renewed = vault.renew_token(token)
-            except PermissionDeniedError:
-                self.is_dead(vault, token)
-                return None
-            except RefusedError as error:
-                logger.debug("the token was not renewed: %s", error)
+            renewed = self._renewed(vault, token)
+            if renewed is None:
                 return None
             left = renewed.seconds_left(self.clock())
             self._keep(renewed, life=kept.life)
             return left - third if left > third else None
+
+    def _renewed(self, vault: Vault, token: VaultToken) -> VaultToken | None:
+        """Return a token with a new life; ``None`` where Vault refuses it one. A dead one is forgotten.
+
+        :raises VaultCredentialError: when Vault is away.
+        """
+        try:
+            return vault.renew_token(token)
+        except PermissionDeniedError:
+            self.is_dead(vault, token)
+        except RefusedError as error:
+            logger.debug("the token was not renewed: %s", error)
+        return None
 
     def _keep(self, token: VaultToken, *, life: float = 0.0, uses: int = 1) -> bool:
         """Keep a token for the next call, the coming use of a limited one already counted, unless there is none.
