@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,6 +19,8 @@ from .conftest import new_tenant
 from .ledger import PROBE_OFF, Ledger
 
 THREADS = 8
+HELD = 0.2
+"""Seconds for which a thread may be kept back, and no pair ends meanwhile: all are replaced half a second before."""
 
 
 class Now(Clock):
@@ -33,9 +35,18 @@ class Now(Clock):
         return time.time()
 
 
-def under_load(seconds: float, act: Any) -> tuple[int, list[BaseException]]:
-    """Let threads do the same for a while; return how often they did, and what went wrong."""
-    end, done, failures = time.monotonic() + seconds, [], []
+class Load(NamedTuple):
+    """What came of a load."""
+
+    uses: int
+    failures: list[BaseException]
+    held: float
+    """Seconds for which the machine kept back a thread that wanted nothing but to run, at the most."""
+
+
+def under_load(seconds: float, act: Any) -> Load:
+    """Let threads do the same for a while."""
+    end, done, failures, held = time.monotonic() + seconds, [], [], [0.0]
 
     def work() -> None:
         while time.monotonic() < end and not failures:
@@ -46,32 +57,46 @@ def under_load(seconds: float, act: Any) -> tuple[int, list[BaseException]]:
             done.append(1)
             time.sleep(0.05)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(THREADS)]
+    def control() -> None:
+        while (began := time.monotonic()) < end and not failures:
+            time.sleep(0.01)
+            held[0] = max(held[0], time.monotonic() - began - 0.01)
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (control, *[work] * THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(seconds + 60)
-    return len(done), failures
+    return Load(len(done), failures, held[0])
 
 
 def test_five_token_lives_in_short(scripted: ScriptedServer, exchanges: dict[str, Any]) -> None:
-    """Tokens of 2 s that renew up to 5 s: every pair that a call is given is alive, and users are kept by renewal."""
-    bench = Bench(scripted, exchanges, Now())
-    ledger = Ledger(bench, ttl=2, maximum=5)
-    credentials = VaultCredentials(bench.fetcher(**PROBE_OFF))
+    """Tokens of 2 s that renew up to 5 s: every pair that a call is given is alive, and users are kept by renewal.
 
-    def use() -> None:
-        pair = credentials.keeper.held()
-        # The pair may be replaced in this moment, but not have died.
-        token = ledger.users[pair.access_key][0]
-        assert ledger.ends[token] > time.time()
+    Whether a call waited for our sake shows only where the machine lets threads run: where it did not, the run is done
+    anew.
+    """
+    Ledger(Bench(scripted, exchanges, Now()))
+    Bench(scripted, exchanges, Now()).fetcher(**PROBE_OFF).fetch()  # what that imports takes a part of a first life
+    for _ in range(3):
+        bench = Bench(scripted, exchanges, Now())
+        ledger = Ledger(bench, ttl=2, maximum=5)
+        credentials = VaultCredentials(bench.fetcher(**PROBE_OFF))
 
-    uses, failures = under_load(25, use)
+        def use(ledger: Ledger = ledger, credentials: VaultCredentials = credentials) -> None:
+            pair = credentials.keeper.held()
+            # The pair may be replaced in this moment, but not have died.
+            token = ledger.users[pair.access_key][0]
+            assert ledger.ends[token] > time.time()
 
-    assert failures == []
-    assert uses > 1000
-    assert 5 <= len(ledger.born) <= 12
-    assert len(ledger.users) <= len(ledger.born) + 2
+        load = under_load(25, use)
+
+        assert load.failures == []
+        assert load.uses > 1000
+        assert 5 <= len(ledger.born) <= 12
+        assert len(ledger.users) <= len(ledger.born) + 2
+        if load.held < HELD:
+            break
     assert credentials.keeper.health().waits == 1
 
 
@@ -86,10 +111,10 @@ def test_five_token_lives(laboratory: Laboratory, clean_environment: Any, cloud:
     client.list_buckets()
     begin = len(cloud.requests)
 
-    uses, failures = under_load(300, client.list_buckets)
+    load = under_load(300, client.list_buckets)
 
-    assert failures == []
-    assert uses > 1000
+    assert load.failures == []
+    assert load.uses > 1000
     keys = {key for key, _ in cloud.requests[begin:]}
     assert 5 <= len(keys) <= 14
     assert session.get_credentials().keeper.health().waits == 1
