@@ -128,13 +128,15 @@ def test_section_as_in_the_credentials_file(path: pathlib.Path) -> None:
         find_profile({"profile": "webapp2"}, {"AWS_CONFIG_FILE": str(path)})
 
 
-@pytest.mark.parametrize("name", ["nosuch", "unclosed", "profile webapp"])
-def test_profile_that_is_not_there_is_an_error(path: pathlib.Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "written"), [("nosuch", "nosuch"), ("unclosed", "unclosed"), ("profile webapp", '"profile webapp"')]
+)
+def test_profile_that_is_not_there_is_an_error(path: pathlib.Path, name: str, written: str) -> None:
     """A name that no ``[profile ...]`` section has is refused, with the path."""
     with pytest.raises(ConfigurationError) as caught:
         find_profile({"profile": name}, {"AWS_CONFIG_FILE": str(path)})
 
-    assert str(caught.value) == f"[profile {name}] is not in {path}; name another with --profile or AWS_PROFILE"
+    assert str(caught.value) == f"[profile {written}] is not in {path}; name another with --profile or AWS_PROFILE"
 
 
 def test_named_profile_without_a_file_is_an_error(tmp_path: pathlib.Path) -> None:

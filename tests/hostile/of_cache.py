@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 
 from vault_credential_process import fastpath
-from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry, ended
+from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry, ended, load
 from vault_credential_process.cli.cache import described, of_login
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.models import AWSCredentials, VaultToken
@@ -51,7 +51,7 @@ DOCUMENTS = tuple(
 @target(
     "entry of a cache",
     ("cache.entry.Entry.load", "cache.entry.TokenEntry.load", "cache.entry.Keepsake.load", "cache.entry._load",
-    "cache.entry._fields", "cache.entry.ended"),
+    "cache.entry._fields", "cache.entry.load", "cache.entry.ended"),
     material.encoded(*DOCUMENTS) | material.octets,
     must=("Entry", "TokenEntry", "Keepsake", "none"),
     inputs=tuple(kept.dump() for kept in (ENTRY, KEPT, KEEPSAKE)),
@@ -62,6 +62,7 @@ def entry(content: bytes) -> str:
     loaded = (Entry.load(content, NOW, ORIGIN), TokenEntry.load(content, NOW, ORIGIN), Keepsake.load(content, NOW))
     found = next((one for one in loaded if one is not None), None)
     assert sum(one is not None for one in loaded) <= 1
+    assert load(content, NOW, ORIGIN) == (Keepsake.load(content) if found is None else found)
     assert ended(content, NOW, ORIGIN) in (True, False)
     if found is None:
         assert ended(content, NOW, ORIGIN)
