@@ -259,9 +259,9 @@ def test_patience(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1.2 < time.monotonic() - began < 3
 
 
-def engine_fetcher(laboratory: Laboratory, home: pathlib.Path) -> Fetcher:
-    """Return a fetcher of the real engine whose tokens live for 4 s, and for a minute with renewal."""
-    tenant = new_tenant(laboratory, home, token_ttl="4s", token_max_ttl="60s")
+def engine_fetcher(laboratory: Laboratory, home: pathlib.Path, token_ttl: str) -> Fetcher:
+    """Return a fetcher of the real engine whose tokens live for a minute with renewal."""
+    tenant = new_tenant(laboratory, home, token_ttl=token_ttl, token_max_ttl="60s")
     laboratory.iam_user(tenant.role)
     return Fetcher(auth.configure(tenant.settings, {"AWS_ENDPOINT_URL": laboratory.cloud.endpoint}, None))
 
@@ -277,7 +277,7 @@ def is_known(cloud: aws.LocalAWS, pair: AWSCredentials) -> bool:
 @pytest.mark.real_engine
 def test_engine_keeps_one_user(laboratory: Laboratory, clean_environment: pathlib.Path) -> None:
     """On the real engine one IAM user outlives three lives of its token by renewal, and works at the end."""
-    thing = engine_fetcher(laboratory, clean_environment)
+    thing = engine_fetcher(laboratory, clean_environment, "4s")
     end = time.monotonic() + 12
     found = set()
     while time.monotonic() < end:
@@ -293,7 +293,7 @@ def test_engine_keeps_one_user(laboratory: Laboratory, clean_environment: pathli
 @pytest.mark.real_engine
 def test_engine_revoked_lease_is_noticed(laboratory: Laboratory, clean_environment: pathlib.Path) -> None:
     """On the real engine a lease that was revoked at the server is replaced at the next refresh."""
-    thing = engine_fetcher(laboratory, clean_environment)
+    thing = engine_fetcher(laboratory, clean_environment, "12s")
     first, token = thing.fetch(), thing.token()
     laboratory.server.call("POST", "sys/leases/revoke", {"lease_id": first.lease_id, "sync": True})
     assert not is_known(laboratory.cloud, first)
