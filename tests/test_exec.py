@@ -13,7 +13,8 @@ import pytest
 
 from vault_credential_process import auth
 from vault_credential_process.cli.exec.child import Child
-from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, RUNS, TOKEN, vault_variables
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, TOKEN, vault_variables
+from vault_credential_process.cli.outer import RUNS
 from vault_credential_process.config import Config
 from vault_credential_process.demo import aws
 from vault_credential_process.errors import ConfigurationError
@@ -202,7 +203,7 @@ class TestCommandLine:
         done = command("exec", "--help")
 
         assert done.returncode == 0
-        assert "-- COMMAND [ARGUMENT ...]" in done.stdout
+        assert "-- COMMAND [ARGUMENT ...]" in " ".join(done.stdout.split())
         assert done.stdout.rstrip().endswith("example: vault-credential-process exec --profile webapp -- aws s3 ls")
 
     def test_no_such_program(self, command: Run, tmp_path: pathlib.Path, scripted: ScriptedServer) -> None:
@@ -259,6 +260,27 @@ class TestCommandLine:
         )
 
         assert (done.returncode, done.stdout) == (0, "b'\\xff\\xfe' b'\\xff\\xfe'\n"), done.stderr
+
+    def test_commands_of_ours_inside(self, command: Run, tenant: Tenant) -> None:
+        """They go by the user's files again, and by the profile in use unless another is named."""
+        config = config_of(tenant)
+        ours = (sys.executable, "-m", "vault_credential_process")
+        outer = ("exec", "--profile=webapp", "--")
+        for words in (("status",), ("status", "--profile=webapp"), ("get", "--profile=webapp"), ("whoami",)):
+            done = command(*outer, *ours, *words, AWS_CONFIG_FILE=config)
+            assert (done.returncode, done.stderr) == (0, ""), words
+        assert f":assumed-role/{aws.ROLE}/" in done.stdout
+        other = command(*outer, *ours, "status", "--profile=nope", AWS_CONFIG_FILE=config)
+        assert f"[profile nope] is not in {config}" in refusal(other, 2)
+
+    def test_commands_of_ours_inside_with_a_role_alone(self, command: Run, tenant: Tenant) -> None:
+        """Where a role was named, and no profile, none is in use inside."""
+        flags = [f"--{key.removeprefix('vault_').replace('_', '-')}={value}" for key, value in tenant.settings.items()]
+        flags = [flag.replace("--addr=", "--vault-addr=").replace("--aws-role=", "--role=") for flag in flags]
+        inner = (sys.executable, "-c", "import os; print(*(name for name in os.environ if 'OUTER_PROFILE' in name))")
+        done = command("exec", *flags, "--", *inner)
+
+        assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
     def test_nesting(self, command: Run, tenant: Tenant) -> None:
         """Inside of itself it refuses; with ``--nest`` it runs from the user's own files, in the same profile too."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
 _LOST = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_UNDER_EXEC = "VAULT_CREDENTIAL_PROCESS_EXEC"
+"""``outer.RUNS``, whose module is imported where that is set alone."""
 BUG = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 
@@ -42,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     place = None
     try:
+        if _UNDER_EXEC in os.environ and arguments[:1] not in (["exec"], ["shell"]):
+            from vault_credential_process.cli import outer
+
+            outer.leave(os.environ)
         if arguments[:1] == ["get"] and sys.stdout is not None:
             from vault_credential_process import fastpath
 

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 from vault_credential_process.cli import exec as exec_command
-from vault_credential_process.cli.exec.child_environment import CONFIG, ENDPOINT, RIVALS, RUNS, SHARED, TOKEN
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, TOKEN
+from vault_credential_process.cli.outer import CONFIG, RUNS, SHARED
 from vault_credential_process.fastpath import write_private
 
 _OURS = (CONFIG, SHARED, RUNS, ENDPOINT, TOKEN)

@@ -18,13 +18,12 @@ from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, ru
 from vault_credential_process.cli.exec.child_directory import private_directory
 from vault_credential_process.cli.exec.child_environment import (
     ENDPOINT,
-    RUNS,
     TOKEN,
     environment,
-    leave_outer,
     refuse_pipes,
 )
 from vault_credential_process.cli.obtained import fetcher_for, obtain, waiting
+from vault_credential_process.cli.outer import RUNS, leave
 from vault_credential_process.config import REGION_VARIABLES, Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.keeper import Keeper
@@ -83,7 +82,7 @@ def start(arguments: argparse.Namespace, prepare: Prepare, name: str) -> int:
     :raises VaultCredentialError: when there are no credentials; nothing is run then.
     """
     coredump.hide()
-    outer = leave_outer(os.environ)
+    outer = leave(os.environ)
     if outer is not None and not arguments.nest:
         raise ConfigurationError(
             f"this runs under exec already, as {one_line(outer, limit=80)} ({RUNS}); leave that first, or add --nest"

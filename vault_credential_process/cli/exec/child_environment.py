@@ -7,12 +7,13 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 
 from vault_credential_process import auth
 from vault_credential_process.auth import azure, jwt
 from vault_credential_process.cli.env import CREDENTIALS
 from vault_credential_process.cli.exec.child_config import KEYS, child_config, text_of
+from vault_credential_process.cli.outer import CONFIG, SHARED, marks
 from vault_credential_process.config import REGION_VARIABLES, Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private
@@ -20,13 +21,6 @@ from vault_credential_process.models import options_of
 from vault_credential_process.profiles import config_path, credentials_path, read
 
 logger = logging.getLogger(__name__)
-
-RUNS = "VAULT_CREDENTIAL_PROCESS_EXEC"
-"""Variable that names the profile, or the role, that a program runs under."""
-
-CONFIG, SHARED = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
-_OUTER = {CONFIG: "VAULT_CREDENTIAL_PROCESS_OUTER_CONFIG", SHARED: "VAULT_CREDENTIAL_PROCESS_OUTER_CREDENTIALS"}
-"""Where it is kept which files the user has, for a command that is nested."""
 
 ENDPOINT, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
@@ -59,23 +53,6 @@ def name_of(config: Config) -> str:
     return config.profile or config.vault_aws_role
 
 
-def leave_outer(environ: MutableMapping[str, str]) -> str | None:
-    """Take the user's files back, where we run under ``exec`` ourselves; return what we run as there.
-
-    In the files that we made there, the profile in use has no setting of ours.
-    """
-    outer = environ.pop(RUNS, None)
-    if outer is None:
-        return None
-    for name, kept in _OUTER.items():
-        path = environ.pop(kept, None)
-        if path is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = path
-    return outer
-
-
 def refuse_pipes(environ: Mapping[str, str]) -> None:
     """Refuse AWS files that are pipes: one that was read for our settings has nothing left for the program, or hangs.
 
@@ -98,8 +75,7 @@ def environment(
     removed = {*RIVALS, *(() if keep_vault else vault_variables())}
     # A variable without a name, which some programs leave behind, is none that a program can be started with.
     made = {name: value for name, value in environ.items() if name and name not in removed}
-    made.update({kept: environ[name] for name, kept in _OUTER.items() if name in environ})
-    made[RUNS] = name_of(config)
+    made.update(marks(environ, config.profile, name_of(config)))
     made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
     sections, left_out = child_config(
         _sections(config_path(environ)),
