@@ -270,6 +270,8 @@ class Config:
     )
 
     profile: str | None = None
+    source_profile: str | None = None
+    """The profile with whose credentials SDKs assume the role of this one, if it has a ``role_arn``."""
     methods: tuple[str, ...] = ()
     ambient: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
@@ -373,6 +375,7 @@ def resolve(
     config = Config(
         **values,
         profile=profile.name if profile else None,
+        source_profile=profile.source if profile else None,
         methods=methods,
         ambient={name: environ[name] for name in ambient if environ.get(name)},
         settings={o.key: lookup(o, arguments, environ, profile) for o in options},
@@ -397,6 +400,12 @@ def missing_role(config: Config) -> ConfigurationError:
         return ConfigurationError(
             "vault_aws_role: missing (name the profile that has it with --profile or AWS_PROFILE, or set --role or "
             "VAULT_AWS_ROLE)"
+        )
+    if config.source_profile is not None:
+        source = section_name(config.source_profile)
+        return ConfigurationError(
+            f"vault_aws_role: {section_name(config.profile)} assumes a role with the credentials of {source}; name the "
+            "latter"
         )
     return require(config, "vault_aws_role", options_of(Config))
 

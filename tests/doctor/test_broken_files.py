@@ -37,9 +37,9 @@ def directory(ward: Ward) -> None:
     ward.patch.setenv("AWS_CONFIG_FILE", str(ward.path))
 
 
-def role_profile(ward: Ward) -> None:
-    """A profile that assumes a role with the credentials of ours."""
-    ward.write("[profile admin]", "role_arn = arn:aws:iam::123456789012:role/admin", "source_profile = webapp")
+def no_source(ward: Ward) -> None:
+    """A profile that assumes a role with the credentials of one that is not there."""
+    ward.write("[profile admin]", "role_arn = arn:aws:iam::123456789012:role/admin", "source_profile = wepapp")
     ward.flags = ("--profile=admin",)
 
 
@@ -129,14 +129,7 @@ TABLE = [
     Broken("UTF-16", 2, "settings", "begins with a byte-order mark; store it as UTF-8 without one", in_utf_16),
     Broken("Latin", 2, "settings", "not UTF-8 text; store it as UTF-8", lambda w: rewritten(w, b"# caf\xe9\n%s")),
     Broken("directory", 2, "settings", "Is a directory; name a file there, not a directory", directory),
-    Broken(
-        "role profile",
-        2,
-        "settings",
-        "[profile admin] has no vault_aws_role: SDKs assume its role with the credentials of [profile webapp]; "
-        "run doctor --profile webapp",
-        role_profile,
-    ),
+    Broken("no source", 2, "settings", "[profile wepapp] is not in ", no_source),
     Broken("each other", 2, "other keys", "role_arn in [profile webapp]: SDKs do that first", each_other),
     Broken("no scheme", 2, "settings", "is not an address; write https://", lambda w: w.write(vault_addr="vault:8200")),
     Broken("plain http", 2, "settings", "over plain http to", lambda w: w.write(vault_addr="http://vault.example")),
@@ -235,9 +228,6 @@ def test_first_line_of_trouble_names_the_cause(ward: Ward, capsys: pytest.Captur
         assert not report.says("settings", "vault_aws_role: missing")
     if broken.name == "word too many":
         assert report.trouble["remedy"].endswith("; there is webapp")
-    if broken.name == "role profile":
-        assert not report.says("other keys", "role_arn")
-        assert report.says("credential_process", "skipped: SDKs run that of [profile webapp]")
     if broken.name == "proxy":
         assert report.says("network", "through the proxy 127.0.0.1:1")
 

@@ -31,6 +31,26 @@ def test_all_is_well(ward: Ward, run: Run) -> None:
     assert ward.tenant.approle["secret_id"] not in done.stdout
 
 
+def test_profile_that_assumes_a_role(ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a profile that assumes a role with the credentials of ours, ours is examined: a chain leads to its end."""
+    quick = ward.program("opt/vcp/bin/vault-credential-process", QUICK)
+    role = "role_arn = arn:aws:iam::123456789012:role/admin"
+    chain = ("[profile admin]", role, "source_profile = webapp", "[profile far]", role, "source_profile = admin")
+    ward.write(*chain, line=f"{quick} get --profile webapp")
+    ward.patch.setenv("AWS_PROFILE", "far")
+
+    report = examined(capsys, "--read")
+
+    assert (report.code, report.document["profile"]) == (0, "webapp")
+    assert {finding["state"] for finding in report.findings} <= FINE
+    found = [finding["found"] for finding in report.of("settings")]
+    assert found[1:3] == [
+        "[profile far] assumes a role with the credentials of [profile admin]",
+        "[profile admin] assumes a role with the credentials of [profile webapp]",
+    ]
+    assert report.of("settings")[1]["remedy"] == "see that they may with: aws sts get-caller-identity --profile far"
+
+
 def test_what_it_kept_serves_get(ward: Ward, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """The login and the read are not in vain: ``get`` finds them, and so does the next examination."""
     first = examined(capsys, *ward.flags, "--read")

@@ -109,14 +109,6 @@ class Case:
         return None
 
     @property
-    def source(self) -> str | None:
-        """The profile from which SDKs take the credentials of this one, which has nothing of ours itself."""
-        keys = self.profile.keys if self.profile is not None else {}
-        named = keys.get("source_profile")
-        is_ours = any(key.startswith("vault_") or key == "credential_process" for key in keys)
-        return named if isinstance(named, str) and "role_arn" in keys and not is_ours else None
-
-    @property
     def can_say_whom(self) -> bool:
         """Whether the settings are in order, so that it is certain who is meant and where."""
         return self.config is not None and not self.complaints

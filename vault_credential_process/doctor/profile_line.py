@@ -41,9 +41,6 @@ def examine(case: Case) -> Iterator[Finding]:
     if case.profile is None:
         yield skipped(case.step, "there is no profile that it could stand in")
         return
-    if case.source is not None:
-        yield skipped(case.step, f"SDKs run that of {section_name(case.source)}")
-        return
     name, line = case.profile.name, case.profile.keys.get("credential_process")
     if not isinstance(line, str) or not line.strip():
         yield _without(case, name)

@@ -58,11 +58,11 @@ def examine(case: Case) -> Iterator[Finding]:
     """Tell which profile is in use, and each setting."""
     try:
         case.profile = find_profile(case.arguments, case.environ)
+        yield _profile(case)
+        yield from _sources(case)
     except ConfigurationError as failure:
         case.complaints.append(failure)
         yield _unreadable(case, failure)
-    else:
-        yield _profile(case)
     is_known = not case.complaints
     case.complaints += _indented(case)
     config = case.config = _resolved(case)
@@ -134,6 +134,24 @@ def _profile(case: Case) -> Finding:
     return ok(case.step, f"{section_name(case.profile.name)} in {path}", how)
 
 
+def _sources(case: Case) -> Iterator[Finding]:
+    """Go on to the profile with whose credentials SDKs assume the role of this one, if it is such a profile.
+
+    :raises ConfigurationError: when that is not in the file.
+    """
+    seen: set[str] = set()
+    while case.profile is not None and case.profile.source is not None and case.profile.name not in seen:
+        name, source = case.profile.name, case.profile.source
+        seen.add(name)
+        yield note(
+            case.step,
+            f"{section_name(name)} assumes a role with the credentials of {section_name(source)}",
+            "all that follows is about those",
+            f"see that they may with: {join_command(['aws', 'sts', 'get-caller-identity', '--profile', name])}",
+        )
+        case.profile = find_profile({"profile": source}, case.environ)
+
+
 def _resolved(case: Case) -> Config | None:
     """Return the configuration without what is wrong in it; that goes to the complaints."""
     arguments, environ, profile = dict(case.arguments), dict(case.environ), case.profile
@@ -183,14 +201,6 @@ def _values(case: Case, config: Config, *, is_known: bool) -> Iterator[Finding]:
 def _missing(case: Case, config: Config) -> Iterator[Finding]:
     """Tell which settings it takes are nowhere, unless there is one, and it was complained of."""
     complained = set(map(_key_of, case.complaints))
-    if case.source is not None and not config.vault_aws_role:
-        yield error(
-            case.step,
-            f"{section_name(config.profile or 'default')} has no vault_aws_role: "
-            f"SDKs assume its role with the credentials of {section_name(case.source)}",
-            remedy=f"run {join_command(['doctor', '--profile', case.source])}",
-        )
-        return
     if config.origin("vault_addr").kind == "default" and "vault_addr" not in complained:
         yield warning(
             case.step,

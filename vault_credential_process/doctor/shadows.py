@@ -82,11 +82,11 @@ def _of_environment(case: Case) -> Iterator[Finding]:
 
 def _names(case: Case, name: str) -> Iterator[Finding]:
     """Tell where variables name another profile than the one that is looked at, or one name stands twice."""
-    named = profile_name({}, case.environ)
-    if named is not None and named != name:
+    named, wanted = profile_name({}, case.environ), profile_name(case.arguments, case.environ)
+    if named is not None and wanted is not None and named != wanted:
         yield note(
             case.step,
-            f"the environment names {section_name(named)}, not {section_name(name)}",
+            f"the environment names {section_name(named)}, not {section_name(wanted)}",
             "programs that are not told otherwise use that one",
         )
     one, two = case.environ.get("AWS_DEFAULT_PROFILE"), case.environ.get("AWS_PROFILE")
@@ -141,8 +141,6 @@ def _of_credentials_file(case: Case, name: str) -> Iterator[Finding]:
 
 
 def _of_profile(case: Case, name: str, keys: Mapping[str, object]) -> Iterator[Finding]:
-    if case.source is not None:
-        return
     for key in before_us(keys):
         yield error(
             case.step,
