@@ -53,6 +53,32 @@ class TestSeveral:
 class TestRead:
     """``--read``."""
 
+    def test_several(self, command: Run, teams: Tenant, config: pathlib.Path) -> None:
+        """Of each role credentials are read."""
+        said = told(command("configure", *flags(teams, role=None, roles=f"{teams.role}-*"), "--yes", "--read"))
+
+        assert [f"read aws/creds/{teams.role}-{name}: " in said for name in "ab"] == [True, True]
+
+    def test_several_where_the_first_costs_the_token(
+        self, command: Run, scripted: ScriptedServer, config: pathlib.Path
+    ) -> None:
+        """Where an IAM user can be given back with the token alone, the others are not read, and that is told."""
+        scripted.on(
+            "POST", "auth/approle/login", reply(200, {"auth": {"client_token": "hvs.x", "lease_duration": 600}})
+        )
+        scripted.on("LIST", "aws/roles", reply(200, {"data": {"keys": ["a", "b"]}}))
+        scripted.on("GET", "aws/roles?list=true", reply(200, {"data": {"keys": ["a", "b"]}}))
+        keys = {"access_key": "AKIAIOSFODNN7EXAMPLE", "secret_key": "wJalrXUtnFEMI", "security_token": None}
+        body = {"lease_id": "aws/creds/a/1", "lease_duration": 600, "data": keys}
+        scripted.on("GET", "aws/creds/a", reply(200, body))
+        scripted.on("POST", "sys/leases/revoke", reply(403, {"errors": ["permission denied"]}))
+        scripted.on("POST", "auth/token/revoke-self", reply(204, None))
+        words = (f"--vault-addr={scripted.address}", "--role-id=x", "--auth=approle", "--roles=*", "--yes", "--read")
+        said = told(command("configure", *words))
+
+        assert "aws/creds/b was not read: the token of the login was revoked to give back what was read before" in said
+        assert config.read_text().count("[profile ") == 2
+
     def test_sts(self, command: Run, tenant: Tenant, config: pathlib.Path, cloud: aws.LocalAWS) -> None:
         """It says whose the keys are, by STS, and that nobody can take them back."""
         said = told(

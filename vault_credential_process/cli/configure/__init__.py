@@ -102,7 +102,7 @@ class _Run:
         self._interview: Interview | None = None
         self._variables: list[str] = []
         self._doubts: list[str] = []
-        self._no_region = arguments.region == ""
+        self._no_region = self._wants_no_region = arguments.region == ""
 
     def remove(self) -> int:
         """Take a profile out."""
@@ -149,8 +149,7 @@ class _Run:
             self._tell(*filter(None, [about]))
             self._doubts += filter(None, [doubt])
             profiles = {draft.name: self._keys(draft)}
-            if self._session is not None and self._arguments.read:
-                self._tell(*self._session.read(draft.config()))
+            self._read(draft)
         names = ", ".join(map(section_name, profiles))
         return self._change(profiles, lambda file: self._made(file, profiles), f"wrote {names} to")
 
@@ -184,7 +183,7 @@ class _Run:
         there = {one.name: one.keys for one in every_profile({"AWS_CONFIG_FILE": self._file.path})}
         found = {name: there.get(name, {}) for name in profiles}
         lines = [f"no file has {name}: it must be set wherever the profile is used" for name in self._variables]
-        lines += [*self._doubts, *([] if self._no_region else installed.lacking(found, os.environ))]
+        lines += [*self._doubts, *([] if self._wants_no_region else installed.lacking(found, os.environ))]
         lines += [*installed.doubts(), *installed.rivals(found, os.environ)]
         self._tell(*(f"{self._paint.yellow('warning')}: {line}" for line in lines))
 
@@ -274,7 +273,18 @@ class _Run:
         for name, role in roles.named(found, self._arguments.name or SEVERAL).items():
             draft.answers["vault_aws_role"] = role
             profiles[name] = self._keys(draft, name)
+            self._read(draft)
         return profiles
+
+    def _read(self, draft: Draft) -> None:
+        """Try to read credentials, where that is wanted."""
+        if self._session is None or not self._arguments.read:
+            return
+        if self._session.is_over:
+            path = draft.config().aws_path
+            self._tell(f"{path} was not read: the token of the login was revoked to give back what was read before")
+        else:
+            self._tell(*self._session.read(draft.config()))
 
     def _keys(self, draft: Draft, name: str = "") -> dict[str, str]:
         """Return all keys of a profile, in their order."""

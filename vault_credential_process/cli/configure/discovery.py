@@ -73,6 +73,8 @@ class Session:
             with Vault(config, deadline, person=person, cache=backend) as vault:
                 self.token = auth.login(method, vault)
         self._is_ours = kept is None and not self.token.external
+        self.is_over = False
+        """Whether the token was revoked."""
         self.method = method.name
         self.unlisted: set[str] = set()
         """Paths of which the server has no list, whoever asks; so far only those that were asked for."""
@@ -100,7 +102,7 @@ class Session:
                     vault.revoke_token(self.token)
         except VaultCredentialError:
             return False
-        self._fetcher, self._is_ours, self.is_kept = None, False, False
+        self._fetcher, self._is_ours, self.is_kept, self.is_over = None, False, False, True
         return True
 
     def mounts(self) -> list[str] | None:

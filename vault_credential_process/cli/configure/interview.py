@@ -173,8 +173,10 @@ class Interview:
             chosen = self._asker.choose("Mount", [(mount, "") for mount in mounts], default, others=True)
             draft.answers["vault_aws_mount"] = chosen
         else:
-            if session is not None and not mounts:
+            if session is not None and mounts is None:
                 show(f"Vault does not tell this token which AWS secrets engines there are; Enter takes {default}.")
+            elif session is not None and not mounts:
+                show(f"Vault shows this token no AWS secrets engine; Enter takes {default}.")
             self._setting("vault_aws_mount", "Mount of the AWS secrets engine", default=default)
         if draft.is_given("vault_aws_role"):
             return
