@@ -145,6 +145,11 @@ def test_broken_setup_is_told_in_one_line(command: Run, tenant: Tenant, broken: 
     [
         (("stauts",), "no such command: stauts; did you mean status?"),
         (("nothing",), "no such command; see vault-credential-process --help"),
+        (
+            ("--profile=x", "get"),
+            "--profile: flags stand behind the command: vault-credential-process get --profile ...",
+        ),
+        (("-v", "status"), "-v: flags stand behind the command: vault-credential-process status -v ..."),
         (("--verbos",), "the following arguments are required: COMMAND; see vault-credential-process --help"),
         (("get", "--profil", "x"), "no such flag: --profil; did you mean --profile?"),
         (("cache", "list", "--jsn"), "no such flag: --jsn; did you mean --json?"),

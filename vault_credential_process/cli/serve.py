@@ -87,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
                 _warn_on_stderr()
             stack.callback(_stop, server)
             server.start()
+            for role in server.endpoint.roles.values():
+                role.look()
             _tell(_address(server, arguments.host if tls else None), list(roles), file)
             notify(f"READY=1\nSTATUS=serving at {server.address}")
             due = time.monotonic() + interval
