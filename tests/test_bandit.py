@@ -20,6 +20,7 @@ LOOKED_AT = {
     ("cli/exec/child.py", "B603"): "starts the program of exec, which the user names",
     ("cli/exec/child.py", "B606"): "becomes that program, without a shell on purpose",
     ("cli/completion.py", "B604"): "the name of a shell, for whose script it is; starts nothing",
+    ("directory.py", "B108"): "a private directory is made in it",
     ("cli/terminal.py", "B404"): STARTS_PROGRAMS,
     ("cli/terminal.py", "B603"): "starts this Python, which opens a browser; the address goes in by stdin",
     ("commands.py", "B404"): STARTS_PROGRAMS,
@@ -42,7 +43,6 @@ LOOKED_AT = {
     ("cli/status.py", "B105"): NO_PASSWORD,
     ("testing/auth.py", "B105"): "a token of no server",
     ("tokens.py", "B105"): NO_PASSWORD,
-    ("server/tokenfile.py", "B108"): "a private directory is made in it",
     ("vault.py", "B106"): "no token at all",
 }
 """Each kind of finding in each file that is right as it is, and why."""

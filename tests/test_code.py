@@ -16,7 +16,7 @@ from .conftest import ROOT
 PACKAGE = ROOT / "vault_credential_process"
 LAYERS = {
     "models": 0, "errors": 0, "expiry": 0, "parsers": 0, "lock": 0, "forks": 0, "timed": 0, "fastpath": 0,
-    "profiles": 1, "config": 1, "awsconfig": 1,
+    "directory": 1, "profiles": 1, "config": 1, "awsconfig": 1,
     "blotting": 2, "commands": 2, "sources": 2, "tls": 2, "connections": 2, "transport": 2, "failures": 2,
     "answers": 2, "refusals": 2,
     "mfa": 2, "retries": 2, "requester": 2, "sts": 2, "vault": 2, "auth": 2, "cache": 2, "refused": 2,

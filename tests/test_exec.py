@@ -145,6 +145,13 @@ class TestEnvironment:
 
         assert made["AWS_REGION"] == made["AWS_DEFAULT_REGION"] == "eu-west-3"
 
+    def test_tokens_of_single_services_are_taken_away(self, command: Run, tenant: Tenant) -> None:
+        """A request that carried one would not be signed with our keys."""
+        tokens = {"AWS_BEARER_TOKEN_BEDROCK": "EXAMPLE", "AWS_BEARER_TOKEN_ANOTHER": "EXAMPLE"}
+        for flags in ((), ("--env",)):
+            made = shown(command, *flags, config=config_of(tenant), **tokens)
+            assert made.keys() & tokens.keys() == set()
+
     def test_secrets_are_taken_away(self, command: Run, tenant: Tenant) -> None:
         """No secret of ours is left in the environment, unless ``--keep-vault-env`` says so."""
         config = config_of(tenant)

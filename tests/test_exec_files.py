@@ -217,6 +217,8 @@ class TestFiles:
             (f"[profile other]\nrole_arn = {aws.ROLE_ARN}\nsource_profile = base\n", f"[base]\n{KEYS}"),
             (f"[profile other]\nrole_arn = {aws.ROLE_ARN}\nsource_profile = other\n{KEYS}", ""),
             (f"[profile other]\nrole_arn = {aws.ROLE_ARN}\nsource_profile = default\n[default]\n{PROCESS}", ""),
+            (f"[profile other]\nrole_arn = {aws.ROLE_ARN}\ncredential_source = Environment\n", ""),
+            (f"[profile other]\nrole_arn = {aws.ROLE_ARN}\ncredential_source = EcsContainer\n", ""),
         ],
     )
     def test_profile_that_would_lose_its_keys_is_not_there(

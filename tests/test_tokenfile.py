@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import pathlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
+from vault_credential_process import fastpath
 from vault_credential_process.errors import ConfigurationError
 from vault_credential_process.server.endpoint import Tokens
 from vault_credential_process.server.tokenfile import TokenFile
+
+
+def own_group() -> str:
+    """Return the name of a group of this user's."""
+    grp = pytest.importorskip("grp")
+    return str(grp.getgrgid(os.getgid()).gr_name)
 
 
 def test_is_kept_for_the_next_start(tmp_path: pathlib.Path) -> None:
@@ -44,7 +53,7 @@ def test_two_that_begin_at_once(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
             return None
         return look()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(first, "read", read)
@@ -55,6 +64,71 @@ def test_two_that_begin_at_once(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
     assert last.accept(path.read_bytes())
     assert begun[0].accept(path.read_bytes()) is has_links
     assert [found.name for found in tmp_path.iterdir() if "token" in found.name] == ["token"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fchown"), reason="no owners on this system")
+def test_directory_that_is_moved_away(tmp_path: pathlib.Path) -> None:
+    """Who may rename what is above the directory puts another in its place in vain: nothing goes there."""
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    file = TokenFile(str(place / "token"), group=own_group())
+    tokens = file.begin()
+    place.rename(tmp_path / "moved")
+    elsewhere.mkdir()
+    place.symlink_to(elsewhere)
+    file.rotate(tokens)
+
+    assert list(elsewhere.iterdir()) == []
+    assert tokens.accept((tmp_path / "moved" / "token").read_bytes())
+    assert stat.S_IMODE((tmp_path / "moved" / "token").stat().st_mode) == 0o640
+    file.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fchown"), reason="no owners on this system")
+def test_mode_is_given_to_the_open_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that takes the name of a new file before it has its group leads the group to nothing."""
+    file = TokenFile(str(tmp_path / "place" / "token"), group=own_group())
+    target = tmp_path / "target"
+    target.write_text("root only")
+    target.chmod(0o600)
+    give = os.fchown
+
+    def race(descriptor: int, user: int, group: int) -> None:
+        (made,) = (tmp_path / "place").iterdir()
+        made.unlink()
+        made.symlink_to(target)
+        give(descriptor, user, group)
+
+    monkeypatch.setattr(os, "fchown", race)
+    file.write("EXAMPLE-TOKEN-EXAMPLE")
+
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    file.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc on this system")
+def test_what_a_killed_server_left() -> None:
+    """Its directory is removed by the next one; that of a server which runs stays."""
+    begin = "import os; from vault_credential_process.server.tokenfile import TokenFile"
+    words = (sys.executable, "-c", f"{begin}; print(TokenFile.made(os.environ).path)")
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    left = pathlib.Path(done.stdout.strip())
+    assert left.parent.is_dir()
+    first, second = TokenFile.made(os.environ), TokenFile.made(os.environ)
+
+    assert not left.parent.exists()
+    assert pathlib.Path(first.path).parent.is_dir()
+    first.close()
+    second.close()
+
+
+def test_group_finds_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """A file for a group is not made in the user's own runtime directory, which is closed to it."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    file = TokenFile.made({"XDG_RUNTIME_DIR": str(runtime)}, group=own_group())
+
+    assert list(runtime.iterdir()) == []
+    file.close()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +220,7 @@ def test_rotation_that_fails(
     tokens = file.begin()
     before = (tmp_path / "token").read_bytes()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
@@ -161,20 +235,24 @@ def test_rotation_that_fails(
 
 
 def test_place_of_its_own(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes to the user's runtime directory, else to ``/dev/shm``, else where temporary files go."""
+    """It goes to the user's private directory in memory, else to ``/dev/shm``, else where temporary files go."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = []
-    for environ in (dict(os.environ), {"XDG_RUNTIME_DIR": str(tmp_path / "gone")}):
-        file = TokenFile.made(environ)
+
+    def make() -> None:
+        file = TokenFile.made(os.environ)
         found.append(os.path.dirname(os.path.dirname(file.path)))
         file.close()
+
+    make()
+    private, _ = fastpath.runtime_directory(os.environ)
+    monkeypatch.setattr(fastpath, "runtime_directory", lambda _: (None, "none"))
+    make()
     monkeypatch.setattr(os.path, "isdir", lambda _: False)
-    file = TokenFile.made({})
-    found.append(os.path.dirname(os.path.dirname(file.path)))
-    file.close()
+    make()
 
     memory = "/dev/shm" if os.path.exists("/dev/shm") else str(tmp_path)
-    assert found == [os.environ["XDG_RUNTIME_DIR"], memory, str(tmp_path)]
+    assert found == [private or memory, memory, str(tmp_path)]
 
 
 def test_place_of_its_own_for_a_group_that_is_none(shm: pathlib.Path) -> None:

@@ -13,11 +13,11 @@ import re
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 
+from vault_credential_process import directory
 from vault_credential_process.errors import ConfigurationError
-from vault_credential_process.fastpath import HAS_OWNERS, write_private
+from vault_credential_process.fastpath import HAS_OWNERS
 from vault_credential_process.server.endpoint import Tokens
 
 logger = logging.getLogger(__name__)
@@ -29,13 +29,18 @@ _FLAG = "--authorization-token-file"
 _FOR_A_GROUP = 0o711
 """Mode of a directory that members of a group find a file in: its name is known, and its own mode keeps others out."""
 
+_CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LARGEST = 4096
 _TOKEN = re.compile(rb"[\x21-\x7e]{16,}")
 """What may stand in a header and is hard to guess: 16 printable characters at least, no spaces."""
 
 
 class TokenFile:
-    """A file with a token, of mode 0600, or 0640 for the members of a group."""
+    """A file with a token, of mode 0600, or 0640 for the members of a group.
+
+    Its directory is opened once, and looked at then: whoever may rename what is above it can put another one in its
+    place, and what is written goes into ours all the same.
+    """
 
     def __init__(self, path: str, *, group: str | None = None) -> None:
         """Take the path, and make its directory if need be; nothing is written yet.
@@ -46,7 +51,8 @@ class TokenFile:
         self.path = os.path.abspath(path)
         self._group = None if group is None else _group_id(group)
         self._own: str | None = None
-        _check_directory(self.path, 0o700 if group is None else _FOR_A_GROUP)
+        self._directory = _opened(os.path.dirname(self.path), 0o700 if group is None else _FOR_A_GROUP)
+        self._name = self.path if self._directory is None else os.path.basename(self.path)
 
     @classmethod
     def made(cls, environ: Mapping[str, str], *, group: str | None = None) -> TokenFile:
@@ -54,21 +60,20 @@ class TokenFile:
 
         :raises ConfigurationError: when no directory can be made.
         """
-        runtime = environ.get("XDG_RUNTIME_DIR", "")
-        places = [place for place in (runtime, "/dev/shm") if place.startswith("/") and os.path.isdir(place)]  # noqa: S108
-        for place in (*places, None):
-            with contextlib.suppress(OSError):
-                directory = tempfile.mkdtemp(prefix="vault-credential-process-", dir=place)
-                try:
-                    if group is not None:
-                        os.chmod(directory, _FOR_A_GROUP)
-                    file = cls(os.path.join(directory, "token"), group=group)
-                except BaseException:
-                    os.rmdir(directory)
-                    raise
-                file._own = directory
-                return file
-        raise ConfigurationError(f"{_FLAG}: there is no place for one; name a file")
+        try:
+            # The user's own runtime directory is closed to a group.
+            path = directory.make("serve", environ, in_private=group is None)
+        except OSError as error:
+            raise ConfigurationError(f"{_FLAG}: there is no place for one: {error.strerror}; name a file") from None
+        try:
+            if group is not None:
+                os.chmod(path, _FOR_A_GROUP)
+            file = cls(os.path.join(path, "token"), group=group)
+        except BaseException:
+            os.rmdir(path)
+            raise
+        file._own = path
+        return file
 
     def read(self) -> str | None:
         """Return the token that is there from before, so that clients need no other; ``None`` where there is no file.
@@ -76,7 +81,7 @@ class TokenFile:
         :raises ConfigurationError: when others may read or change the file, or it holds something else.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+            descriptor = os.open(self._name, os.O_RDONLY | _CAREFUL, dir_fd=self._directory)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -103,7 +108,7 @@ class TokenFile:
 
         :raises ConfigurationError: when it cannot be written.
         """
-        self._write(token, os.replace)
+        self._write(token, self._move)
 
     def begin(self) -> Tokens:
         """Return the token that clients send: the one that is there, else a new one, written.
@@ -115,21 +120,24 @@ class TokenFile:
         token = self.read()
         if token is None:
             made = Tokens.new()
-            self._write(made, _place)
+            self._write(made, self._place)
             token = self.read() or made
         return Tokens(token)
 
-    def _write(self, token: str, move: Callable[[str, str], object]) -> None:
-        made = f"{self.path}.{secrets.token_hex(4)}"
+    def _write(self, token: str, move: Callable[[str], object]) -> None:
+        made = f"{self._name}.{secrets.token_hex(4)}"
         try:
-            write_private(made, token.encode("ascii"))
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, 0o600, dir_fd=self._directory)
             try:
-                if self._group is not None:
-                    os.chown(made, -1, self._group)
-                    os.chmod(made, self._mode)
-                move(made, self.path)
+                with os.fdopen(descriptor, "wb") as file:
+                    if self._group is not None:
+                        # The open file, not its name, which may be a link by now.
+                        os.fchown(descriptor, -1, self._group)
+                        os.fchmod(descriptor, self._mode)
+                    file.write(token.encode("ascii"))
+                move(made)
             except OSError:
-                os.unlink(made)
+                os.unlink(made, dir_fd=self._directory)
                 raise
         except OSError as error:
             raise ConfigurationError(
@@ -151,6 +159,9 @@ class TokenFile:
 
     def close(self) -> None:
         """Remove the file if its directory was made for it; one that was named stays, for the next start."""
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
@@ -158,40 +169,52 @@ class TokenFile:
     def _mode(self) -> int:
         return 0o600 if self._group is None else 0o640
 
+    def _move(self, made: str) -> None:
+        """Give a file its name, whatever has it."""
+        os.replace(made, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
-def _place(made: str, path: str) -> None:
-    """Give a file its name, unless there is one of that name by now: then that stays.
+    def _place(self, made: str) -> None:
+        """Give a file its name, unless there is one of that name by now: then that stays.
 
-    :raises OSError: when it cannot be done; the file is where it was then.
+        :raises OSError: when it cannot be done; the file is where it was then.
+        """
+        try:
+            os.link(made, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            self._move(made)
+            return
+        os.unlink(made, dir_fd=self._directory)
+
+
+def _opened(place: str, mode: int) -> int | None:
+    """Return a directory, opened; ``None`` where the system opens none. It is made if need be.
+
+    A volume that containers share is open to all of them, one in it is ours.
     """
     try:
-        os.link(made, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        os.replace(made, path)
-        return
-    os.unlink(made)
-
-
-def _check_directory(path: str, mode: int) -> None:
-    """Make the directory if need be: a volume that containers share is open to all of them, one in it is ours."""
-    directory = os.path.dirname(path)
-    try:
+        is_new = False
         with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o700)
-            os.chmod(directory, mode)
-        found = os.stat(directory)
+            os.mkdir(place, 0o700)
+            is_new = True
+        if not HAS_OWNERS:
+            return None
+        # One that we made is no link, unless somebody else put it there.
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | (_CAREFUL if is_new else 0))
     except OSError as error:
-        raise ConfigurationError(f"{_FLAG}: {directory}: {error.strerror}; make the directory first") from None
-    if not HAS_OWNERS:
-        return
+        raise ConfigurationError(f"{_FLAG}: {place}: {error.strerror}; make the directory first") from None
+    found = os.fstat(descriptor)
     is_open = stat.S_IMODE(found.st_mode) & 0o022 and not found.st_mode & stat.S_ISVTX
     if found.st_uid not in (os.getuid(), 0) or is_open:
+        os.close(descriptor)
         raise ConfigurationError(
-            f"{_FLAG}: {directory}: others may put another file in its place; name a directory that only this "
+            f"{_FLAG}: {place}: others may put another file in its place; name a directory that only this "
             "user or root can write to"
         )
+    if is_new:
+        os.fchmod(descriptor, mode)
+    return descriptor
 
 
 def _group_id(group: str) -> int:

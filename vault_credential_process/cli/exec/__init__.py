@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from vault_credential_process.cli import complain, coredump, parser
 from vault_credential_process.cli.env import check_region, variables
 from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, run_beside
-from vault_credential_process.cli.exec.child_directory import private_directory
 from vault_credential_process.cli.exec.child_environment import (
     ENDPOINT,
     TOKEN,
@@ -25,6 +24,7 @@ from vault_credential_process.cli.exec.child_environment import (
 from vault_credential_process.cli.obtained import fetcher_for, obtain, waiting
 from vault_credential_process.cli.outer import RUNS, leave
 from vault_credential_process.config import REGION_VARIABLES, Config
+from vault_credential_process.directory import private_directory
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.keeper import Keeper
 from vault_credential_process.server import EndpointServer, source_of
@@ -149,7 +149,7 @@ def _prepared(
     """
     with contextlib.ExitStack() as stack:
         try:
-            directory = stack.enter_context(private_directory(os.environ))
+            directory = stack.enter_context(private_directory("exec", os.environ))
             environ = environment(config, os.environ, directory, further, keep_vault=keep_vault)
             command = prepare(directory, environ)
         except OSError as error:

@@ -28,6 +28,9 @@ OF_CREDENTIALS = KEYS | {
 }
 """All that a profile says of where credentials come from."""
 
+_TAKEN = frozenset({"environment", "ecscontainer"})
+"""Sources of credentials for a role, where ours are now."""
+
 
 def child_config(
     config: Sections, credentials: Sections, profile: str, *, is_endpoint: bool
@@ -37,8 +40,8 @@ def child_config(
     ``config`` and ``credentials`` are the user's two files, whose profiles are merged as botocore does. ``[default]``,
     which programs use that name none, has the settings of the profile in use. A role that another profile assumes from
     that one is assumed from the endpoint, or from the environment (not ``is_endpoint``). A profile whose keys stand in
-    a file is left out, and who assumes a role from it, or from another ``[default]``: without its keys an SDK would
-    take ours for it and say nothing.
+    a file is left out, and who assumes a role from it, from another ``[default]``, or from what the environment or a
+    container had: an SDK would take ours for it and say nothing.
     """
     headers = {name: header for header in config if (name := called(header)) is not None}
     profiles = {name: dict(config[header]) for name, header in headers.items()}
@@ -80,6 +83,8 @@ def _stays(profiles: Mapping[str, Mapping[str, str]], name: str, profile: str) -
     while name != profile and name in profiles:
         keys = profiles[name]
         if not KEYS.isdisjoint(keys) or name == "default" or name in seen:
+            return False
+        if "role_arn" in keys and keys.get("credential_source", "").lower() in _TAKEN:
             return False
         if "role_arn" not in keys or "source_profile" not in keys:
             return True

@@ -26,13 +26,16 @@ ENDPOINT, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZA
 
 RIVALS = (
     *CREDENTIALS,
-    *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_FILE"),
+    *("AWS_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_CREDENTIAL_FILE", "AWS_BEARER_TOKEN_BEDROCK"),
     # Ruby's, which it takes before an endpoint's (aws-sdk-core, Aws::CredentialProviderChain).
     *("AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN"),
     *("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
     *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ENDPOINT, TOKEN),
 )
 """Variables that lead an SDK to other credentials, or to a profile that has others."""
+
+_BEARER_TOKENS = "AWS_BEARER_TOKEN_"
+"""How variables begin whose token a request to one service carries instead of a signature (``botocore.tokens``)."""
 
 _MAY_HOLD_ONE = frozenset({"vault_proxy_addr"})
 """Settings that are no secret and may have one in them."""
@@ -74,7 +77,11 @@ def environment(
     """
     removed = {*RIVALS, *(() if keep_vault else vault_variables())}
     # A variable without a name, which some programs leave behind, is none that a program can be started with.
-    made = {name: value for name, value in environ.items() if name and name not in removed}
+    made = {
+        name: value
+        for name, value in environ.items()
+        if name and name not in removed and not name.startswith(_BEARER_TOKENS)
+    }
     made.update(marks(environ, config.profile, name_of(config)))
     made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
     sections, left_out = child_config(

@@ -1,41 +1,48 @@
-"""A private directory for as long as a program runs under ``exec``: on tmpfs where there is one."""
+"""Directories for as long as a process runs: on tmpfs where there is one, and removed by a later one if need be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 
 from vault_credential_process import fastpath
 
-_PREFIX = "exec-"
+_SHARED = "/dev/shm"  # noqa: S108 - a directory of mode 0700 is made in it
 
 
 @contextlib.contextmanager
-def private_directory(environ: Mapping[str, str]) -> Iterator[str]:
-    """Make one with mode 0700, and remove it in the end.
-
-    Those that are left of processes that were killed, or became another program that has ended, are removed too. Where
-    there is no private tmpfs it is one for temporary files: no secret is written there.
+def private_directory(what: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Make one, as :func:`make` does, and remove it in the end.
 
     :raises OSError: when it cannot be made.
     """
-    path = _made(environ)
+    path = make(what, environ)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _made(environ: Mapping[str, str]) -> str:
-    base = fastpath.runtime_directory(environ)[0]
-    prefix = _PREFIX
+def make(what: str, environ: Mapping[str, str], *, in_private: bool = True) -> str:
+    """Make a directory with mode 0700; ``what`` it is for is a word without a hyphen.
+
+    Those for the same that are left of processes that were killed, or became another program that has ended, are
+    removed. Where there is no private tmpfs, or it shall not be in there, it is in one that all users share; where
+    there is no tmpfs at all it is one for temporary files.
+
+    :raises OSError: when it cannot be made.
+    """
+    base = fastpath.runtime_directory(environ)[0] if in_private else None
     if base is None:
-        base, prefix = tempfile.gettempdir(), f"{fastpath.NAME}-{_PREFIX}"
-    _sweep(base, prefix)
-    return tempfile.mkdtemp(prefix=f"{prefix}{_mark(os.getpid())}-", dir=base)
+        is_shared = sys.platform.startswith("linux") and os.path.isdir(_SHARED) and os.access(_SHARED, os.W_OK)
+        base = _SHARED if is_shared else tempfile.gettempdir()
+        what = f"{fastpath.NAME}-{what}"
+    _sweep(base, f"{what}-")
+    return tempfile.mkdtemp(prefix=f"{what}-{_mark(os.getpid())}-", dir=base)
 
 
 def _sweep(base: str, prefix: str) -> None:
