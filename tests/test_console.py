@@ -387,10 +387,10 @@ def fetch(address: str, **headers: str) -> tuple[int, str | None]:
 
 GUEST = f"""
 import os, socket, sys
-host, port, path = sys.argv[1:]
+host, port, path, source = sys.argv[1:]
 host.encode("idna")  # loaded while it can be read
 {BECOME_STRANGER}
-with socket.create_connection((host, int(port)), timeout=20) as guest:
+with socket.create_connection((host, int(port)), timeout=20, source_address=(source, 0)) as guest:
     guest.sendall(f"GET {{path}} HTTP/1.1\\r\\nHost: {{host}}:{{port}}\\r\\n\\r\\n".encode())
     print(guest.recv(12).decode()[-3:])
 """
@@ -420,13 +420,14 @@ class TestHandOver:
         assert seen == [(404, None), (404, None), (303, "https://signin.example.com/?a=b"), (404, None)]
 
     @as_root
-    def test_another_user_is_not_led_on(self) -> None:
-        """Another user of the host who saw the path in ``ps``, and is the first to come, gets nothing."""
+    @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
+    def test_another_user_is_not_led_on(self, source: str) -> None:
+        """Another user of the host who saw the path in ``ps``, and is the first to come, gets nothing from anywhere."""
         seen: list[int] = []
 
         def visit(address: str) -> None:
             parts = urllib.parse.urlsplit(address)
-            words = (str(parts.hostname), str(parts.port), parts.path)
+            words = (str(parts.hostname), str(parts.port), parts.path, source)
             done = subprocess.run([sys.executable, "-c", GUEST, *words], capture_output=True, check=True, timeout=60)
             seen.append(int(done.stdout))
             seen.append(fetch(address)[0])

@@ -10,6 +10,8 @@ import contextlib
 import hmac
 import http.server
 import secrets
+import socket
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -77,7 +79,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Lead on whoever knows the path, once; a page from elsewhere comes under another host name (DNS rebinding)."""
         ours = self.headers.get("Host") == self.server.host
         known = hmac.compare_digest(self.path.encode("latin-1", "replace"), self.server.path.encode())
-        ours = ours and not _is_of_another(self.client_address[1], self.server.server_port)
+        ours = ours and not _is_of_another(self.client_address, ("127.0.0.1", self.server.server_port))
         first = ours and known and self.server.once.acquire(blocking=False)
         self.send_response(HTTPStatus.SEE_OTHER if first else HTTPStatus.NOT_FOUND)
         if first:
@@ -92,17 +94,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def _is_of_another(theirs: int, ours: int) -> bool:
-    """Tell whether another user of the host holds the other end of a connection on the loopback, by its two ports.
+_Address = tuple[str, int]
+
+
+def _is_of_another(theirs: _Address, ours: _Address) -> bool:
+    """Tell whether another user of the host holds the other end of a connection on the loopback.
 
     That user may have seen the path in the browser's arguments, and be the first to come. Linux tells whose a socket is
-    (``proc_pid_net(5)``); where nobody does, it counts as our own.
+    (``proc_pid_net(5)``). Where nobody tells whose even this end is, the other one counts as our own.
     """
     users: dict[tuple[str, str], str] = {}
     for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
             # In the second table an address of IPv4 stands at the end of one of IPv6.
             users |= {(row[1][-13:], row[2][-13:]): row[7] for row in map(str.split, file)}
-    here, there = (f"0100007F:{port:04X}" for port in (ours, theirs))
-    holder = users.get((there, here))
-    return holder is not None and holder != users.get((here, there))
+    here, there = _written(ours), _written(theirs)
+    us = users.get((here, there))
+    return us is not None and users.get((there, here)) != us
+
+
+def _written(address: _Address) -> str:
+    """Return an address as those tables have it: in the order of bytes of the machine."""
+    host, port = address
+    return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
