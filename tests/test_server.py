@@ -366,6 +366,35 @@ class TestTLS:
         assert ask(over_tls.address, context=context, headers=headers).status == 200
         assert ask(over_tls.address, context=context, token=None).status == 403
 
+    def test_clients_that_say_nothing(
+        self, keeper: Keeper, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of those that do not shake hands few are held, the youngest; who does is answered meanwhile."""
+        monkeypatch.setattr(server_module, "MOST_HANDSHAKES", 5)
+        pair = authority.issue("127.0.0.1", "creds.example")
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        with (
+            served(keeper, tls=listener(str(pair.certificate), str(pair.key))) as running,
+            connected(running.address, 40) as silent,
+        ):
+            assert ask(running.address, context=context).status == 200
+            for connection in silent:
+                connection.settimeout(0.2)
+            held = [is_connected(connection) for connection in silent]
+
+        assert held.count(True) in (4, 5)
+        assert all(held[-4:])
+
+    def test_handshake_is_counted_no_more(self, keeper: Keeper, authority: Authority) -> None:
+        """Those that shook hands, and those that went, leave nothing behind."""
+        pair = authority.issue("127.0.0.1", "creds.example")
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        with served(keeper, tls=listener(str(pair.certificate), str(pair.key))) as running:
+            with connected(running.address, 3):
+                assert [ask(running.address, context=context).status for _ in range(3)] == [200] * 3
+                assert len(running._door._waiting) == 3
+            wait_until(lambda: not running._door._waiting)
+
     def test_old_version(self, over_tls: EndpointServer, authority: Authority) -> None:
         """TLS before 1.2 is refused."""
         context = ssl.create_default_context(cafile=str(authority.certificate))

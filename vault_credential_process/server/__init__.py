@@ -27,7 +27,7 @@ from vault_credential_process.keeper import Keeper
 from vault_credential_process.parsers import is_loopback
 from vault_credential_process.registry import keeper_of
 from vault_credential_process.server.endpoint import Endpoint, Tokens
-from vault_credential_process.server.sockets import MOST_CONNECTIONS, listen, most_connections
+from vault_credential_process.server.sockets import MOST_CONNECTIONS, MOST_HANDSHAKES, Door, listen, most_connections
 
 __all__ = ["EndpointServer", "listen", "source_of"]
 
@@ -107,9 +107,10 @@ class EndpointServer:
         """Whether it is at every address of the machine, so that this one is of no use to clients."""
         self.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         """Where it is, as ``AWS_CONTAINER_CREDENTIALS_FULL_URI`` begins; it ends with no slash."""
+        self._most = most_connections()
+        self._door: Door | None = None
         self._socket = socket
         self._tls = tls
-        self._most = most_connections()
         self._started = threading.Event()
         self._failure: BaseException | None = None
         self._server: _Server | None = None
@@ -120,6 +121,10 @@ class EndpointServer:
 
         :raises UnreachableError: when it does not begin to.
         """
+        if self._tls is not None:
+            handshakes = min(MOST_HANDSHAKES, self._most // 4)
+            self._most -= handshakes
+            self._socket = self._door = Door(self._socket, handshakes)
         self._thread = threading.Thread(target=self._run, name="vault-credential-process-server", daemon=True)
         try:
             self._thread.start()
@@ -163,9 +168,10 @@ class EndpointServer:
             # uvicorn leaves a client a minute for it.
             patient = functools.partial(loop.create_server, ssl_handshake_timeout=REQUEST_LIMIT)
             loop.create_server = patient  # type: ignore[method-assign]
+        here = {"most": self._most, "line": collections.OrderedDict(), "door": self._door}
         config = uvicorn.Config(
             self.endpoint,
-            http=type("Connection", (_Connection,), {"most": self._most, "line": collections.OrderedDict()}),
+            http=type("Connection", (_Connection,), here),
             ws="none",
             interface="asgi3",
             lifespan="off",
@@ -235,6 +241,8 @@ class _Connection(H11Protocol):
     most = MOST_CONNECTIONS
     line: collections.OrderedDict[_Connection, None]
     """Those that are held: first who has asked nothing for the longest time."""
+    door: Door | None = None
+    """Where those are counted that are not connected yet."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -244,6 +252,8 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.door is not None:
+            self.door.enters(transport.get_extra_info("peername"))
         self._limit = self.loop.call_later(REQUEST_LIMIT, self._drop)
         self.line[self] = None
         if len(self.line) > self.most:

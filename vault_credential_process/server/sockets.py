@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import gc
 import socket
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 from vault_credential_process.errors import ConfigurationError, one_line
 
 MOST_CONNECTIONS = 4096
 """Connections that are held; of more, those are dropped that have asked nothing for the longest time."""
 
+MOST_HANDSHAKES = 128
+"""Of these, those that have not shaken hands yet, over TLS."""
+
 SPARE_FILES = 128
 """Open files that are left to everything else."""
 
 _LAST_PORT = 65535
+_SWEEP = 64
+"""Connections that are let go of before what is left of them is collected."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,6 +52,54 @@ def listen(host: str, port: int) -> socket.socket:
             f"--port: {host}:{port}: {error.strerror}; choose another, or 0 for one that is free"
         ) from None
     return made
+
+
+class Door(socket.socket):
+    """A listening socket that knows who is connected and has not shaken hands yet.
+
+    asyncio makes a connection of the server's, which counts and has limits, when TLS stands: who says nothing is known
+    to nobody until then, and costs a third of a megabyte. Here the one that has waited for the longest time is let go
+    when there are more than ``most``.
+    """
+
+    def __init__(self, listening: socket.socket, most: int) -> None:
+        """Take the place of a socket that listens."""
+        super().__init__(fileno=listening.detach())
+        self._most = most
+        self._dropped = 0
+        self._waiting: collections.OrderedDict[Any, _Guest] = collections.OrderedDict()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection and its address."""
+        connection, address = super().accept()
+        guest = _Guest(connection, lambda: self.enters(address))
+        self._waiting[address] = guest
+        if len(self._waiting) > self._most:
+            _, longest = self._waiting.popitem(last=False)
+            with contextlib.suppress(OSError):
+                # The server sees the end of the connection, and closes it.
+                longest.shutdown(socket.SHUT_RDWR)
+            self._dropped += 1
+            if self._dropped % _SWEEP == 0:
+                # What asyncio made for each holds itself, and memory that Python's collector does not count.
+                gc.collect(1)
+        return guest, address
+
+    def enters(self, address: Any) -> None:
+        """Count one no more: it has shaken hands, or is gone."""
+        self._waiting.pop(address, None)
+
+
+class _Guest(socket.socket):
+    """A connection that says when it is closed."""
+
+    def __init__(self, connection: socket.socket, leaves: Callable[[], None]) -> None:
+        super().__init__(fileno=connection.detach())
+        self._leaves = leaves
+
+    def close(self) -> None:
+        self._leaves()
+        super().close()
 
 
 def most_connections() -> int:
