@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import termios
 from typing import NamedTuple
@@ -12,7 +14,7 @@ import pytest
 
 from vault_credential_process.cli import shell
 from vault_credential_process.cli.exec.child_environment import ENDPOINT
-from vault_credential_process.cli.outer import RUNS
+from vault_credential_process.cli.outer import CONFIG, RUNS
 
 from .conftest import Run, Tenant
 from .test_command import config_of, refusal
@@ -207,6 +209,32 @@ class TestStartUp:
             typist.sees("(vault:webapp) $ ")
             typist.types("exit 6")
             assert typist.ends().returncode == 6
+
+    @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+    def test_files_of_the_system(self, name: str, tmp_path: pathlib.Path, clean_environment: pathlib.Path) -> None:
+        """What the system's own start-up files set, which are read before any of ours, is undone as well."""
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+        environ = {**os.environ, RUNS: "webapp", CONFIG: "/ours/config", ENDPOINT: "http://127.0.0.1:9/"}
+        words = shell.prepare(str(shutil.which(name)), str(tmp_path), environ)
+        # As those files have it.
+        environ |= {CONFIG: "/foreign/config", ENDPOINT: "http://127.0.0.1:1/", "AWS_PROFILE": "other"}
+        show = "env | grep -E '^(AWS|__vcp)' | sort"
+        done = subprocess.run([*words, "-i", "-c", show], env=environ, capture_output=True, text=True, check=False)
+
+        wanted = (CONFIG, ENDPOINT, "AWS_PROFILE", "__vcp")
+        lines = [line for line in done.stdout.splitlines() if line.startswith(wanted)]
+        assert lines == [f"{CONFIG}=/ours/config", f"{ENDPOINT}=http://127.0.0.1:9/"], done.stderr
+
+    def test_zsh_that_is_led_elsewhere(self, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Where the system's own file leads zsh away from ours, a line says what that means."""
+        for place, said in (("/elsewhere", "so that ours are not read: the prompt has no mark, and"), ("$ZDOTDIR", "")):
+            path = tmp_path / "zsh"
+            path.write_text(f'#!/bin/sh\nprintf "%s\\n" "{place}"\n')
+            path.chmod(0o755)
+            environ = {**os.environ, RUNS: "webapp"}
+            assert shell.prepare(str(path), str(tmp_path), environ) == [str(path)]
+            assert (said in capsys.readouterr().err) if said else capsys.readouterr().err == ""
 
     def test_profile_with_an_odd_name(self, tmp_path: pathlib.Path) -> None:
         """A name that would mean something to a shell means nothing in a prompt."""

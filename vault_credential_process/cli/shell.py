@@ -12,6 +12,8 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 
+from vault_credential_process import commands
+from vault_credential_process.cli import complain
 from vault_credential_process.cli import exec as exec_command
 from vault_credential_process.cli.exec.child_environment import ENDPOINT, RIVALS, TOKEN
 from vault_credential_process.cli.outer import CONFIG, RUNS, SHARED
@@ -19,6 +21,8 @@ from vault_credential_process.fastpath import write_private
 
 _OURS = (CONFIG, SHARED, RUNS, ENDPOINT, TOKEN)
 _KEPT = "__vcp_kept_"
+_PATIENCE = 5.0
+_LONGEST = 4096
 
 _SAID = "vault-credential-process: your start-up files set %s, which is undone here"
 """What a shell says on stderr of a variable that would bring other credentials; ``%s`` is its name."""
@@ -39,7 +43,6 @@ unset {kept}
 """
 
 _BASH = """\
-{keep}
 if [ -f ~/.bashrc ]; then . ~/.bashrc; fi
 {restore}
 __vcp_mark() {{ case $PS1 in *'({mark})'*) ;; *) PS1="({mark}) $PS1" ;; esac; }}
@@ -51,7 +54,6 @@ fi
 """
 
 _ZSHENV = """\
-{keep}
 __vcp_place=$ZDOTDIR
 {zdotdir}
 if [[ -f ${{ZDOTDIR:-$HOME}}/.zshenv ]]; then . ${{ZDOTDIR:-$HOME}}/.zshenv; fi
@@ -141,32 +143,44 @@ def prepare(path: str, directory: str, environ: dict[str, str]) -> list[str]:
     name = ntpath.basename(path).lower().removesuffix(".exe")
     if name not in _SHELLS:
         return [path]
-    return [path, *_SHELLS[name](mark, directory, environ)]
+    words = [path, *_SHELLS[name](mark, directory, environ)]
+    if name == "zsh" and not _reads(path, environ):
+        complain(
+            "the system's start-up files of zsh set ZDOTDIR, so that ours are not read: the prompt has no mark, and "
+            "what your own set of AWS's variables is not undone"
+        )
+    return words
 
 
 def _bash(mark: str, directory: str, environ: dict[str, str]) -> list[str]:
-    keep, restore = _posix(environ)
     file = os.path.join(directory, "bashrc")
-    write_private(file, _BASH.format(mark=mark, keep=keep, restore=restore).encode())
+    write_private(file, _BASH.format(mark=mark, restore=_restored(environ)).encode())
     return ["--rcfile", file]
 
 
 def _zsh(mark: str, directory: str, environ: dict[str, str]) -> list[str]:
-    keep, restore = _posix(environ)
+    restore = _restored(environ)
     outer = environ.get("ZDOTDIR")
     zdotdir = f"ZDOTDIR={shlex.quote(outer)}" if outer else "unset ZDOTDIR"
-    write_private(os.path.join(directory, ".zshenv"), _ZSHENV.format(keep=keep, zdotdir=zdotdir).encode())
+    write_private(os.path.join(directory, ".zshenv"), _ZSHENV.format(zdotdir=zdotdir).encode())
     write_private(os.path.join(directory, ".zshrc"), _ZSHRC.format(mark=mark, restore=restore).encode())
     environ["ZDOTDIR"] = directory
     return []
 
 
+def _reads(path: str, environ: Mapping[str, str]) -> bool:
+    """Tell whether zsh reads the files in ``ZDOTDIR``: the system's own that it always reads may say otherwise."""
+    try:
+        _, printed = commands.run((path, "-f", "-c", 'print -r -- "$ZDOTDIR"'), environ, _PATIENCE, _LONGEST)
+    except OSError:
+        return True
+    return printed is None or printed.decode("utf-8", "replace").rstrip("\n") == environ["ZDOTDIR"]
+
+
 def _fish(mark: str, directory: str, environ: dict[str, str]) -> list[str]:
-    ours = _ours(environ)
+    ours = _kept(environ)
     gone = "\n".join(f"__vcp_gone {name}" for name in RIVALS if name not in environ)
     same = "\n".join(f"__vcp_same {name}" for name in ours)
-    # fish has no place for what is to be remembered past its start-up files but the environment.
-    environ.update({_KEPT + name: environ[name] for name in ours})
     file = os.path.join(directory, "config.fish")
     write_private(file, _FISH.format(mark=mark, said=_SAID, gone=gone, same=same, prefix=_KEPT).encode())
     return ["--init-command", f"source {shlex.quote(file)}"]
@@ -186,23 +200,26 @@ def _plain(mark: str, directory: str, environ: dict[str, str]) -> list[str]:
     return []
 
 
-def _ours(environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that must be as they are after the user's start-up files."""
-    return [name for name in dict.fromkeys((*_OURS, *RIVALS)) if name in environ]
+def _kept(environ: dict[str, str]) -> list[str]:
+    """Return the variables that must be as they are after all start-up files, and keep them under another name.
+
+    In the environment: files of the system's are read before any of ours.
+    """
+    ours = [name for name in dict.fromkeys((*_OURS, *RIVALS)) if name in environ]
+    environ.update({_KEPT + name: environ[name] for name in ours})
+    return ours
 
 
-def _posix(environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return what notes our variables before the user's start-up files, and what undoes changes after them."""
-    ours = _ours(environ)
-    keep = "\n".join(f'{_KEPT}{name}="${name}"' for name in ours)
-    restore = _RESTORE.format(
+def _restored(environ: dict[str, str]) -> str:
+    """Return what undoes, in a POSIX shell, what start-up files changed."""
+    ours = _kept(environ)
+    return _RESTORE.format(
         said=_SAID,
         stuck=_STUCK,
         gone="\n".join(f'__vcp_gone "${{{name}+x}}" {name}' for name in RIVALS if name not in environ),
         same="\n".join(f'__vcp_same "${{{name}-}}" "${_KEPT}{name}" {name}' for name in ours),
         kept=" ".join(_KEPT + name for name in ours),
     )
-    return keep, restore
 
 
 _SHELLS: dict[str, Callable[[str, str, dict[str, str]], list[str]]] = {
