@@ -129,6 +129,8 @@ def test_completion(props: Props, staged: Staged, command: Run) -> None:
     [
         ("get", "SECRET"), ("login", "--password=SECRET"), ("secret", "set", "n", "SECRET"), ("SECRET",),
         ("secret", "SECRET"), ("completion", "SECRET"), ("env", "--shell=SECRET"), ("cache", "SECRET"),
+        ("get", "-pSECRET"), ("configure", "--yes=SECRET"), ("get", "--no-cache=SECRET"), ("status", "-vSECRET"),
+        ("--password=SECRET", "get"), ("-pSECRET", "get"),
     ],
 )  # fmt: skip
 def test_secret_on_the_command_line_is_not_repeated(words: tuple[str, ...], staged: Staged) -> None:

@@ -60,6 +60,11 @@ def half_of_the_keys(ward: Ward) -> None:
     ward.patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
 
 
+def bearer_token(ward: Ward) -> None:
+    """An exported key of Bedrock's."""
+    ward.patch.setenv("AWS_BEARER_TOKEN_BEDROCK", "5ec2e7")
+
+
 def spent_secret_id(ward: Ward) -> None:
     """A Secret ID that serves once, and did."""
     server, role = ward.tenant.laboratory.server, ward.tenant.approle["role_id"]
@@ -145,6 +150,9 @@ TABLE = [
     Broken("proxy", 5, "network", "the proxy refused or failed; check VAULT_PROXY_ADDR or HTTPS_PROXY", refusing_proxy),
     Broken(
         "half", 0, "other keys", "is set, and AWS_SECRET_ACCESS_KEY is not; unset AWS_ACCESS_KEY_ID", half_of_the_keys
+    ),
+    Broken(
+        "bearer token", 0, "other keys", "AWS_BEARER_TOKEN_BEDROCK is set: requests to that service carry", bearer_token
     ),
     Broken("spent", 3, "login", "invalid role or secret ID; check vault_role_id (from", spent_secret_id),
     Broken("empty", 2, "login", ": empty; put the secret there", lambda w: w.write(vault_secret_id_file=secret(w, ""))),

@@ -91,7 +91,9 @@ class TestLine:
 
     def test_secret_of_another_helper_is_not_shown(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
         """Of a line that is not ours only the program is shown, whatever is wrong with it."""
-        for line in ("/bin/cat --token 5ec2e7", "~/x --token=5ec2e7", "$HOME/x 5ec2e7", "/gone/x 5ec2e7"):
+        lines = ("/bin/cat --token 5ec2e7", "~/x --token=5ec2e7", "$HOME/x 5ec2e7", "/gone/x 5ec2e7")
+        quoted = ('"~/x --token 5ec2e7"', '"$HOME/x 5ec2e7"', "https://user:5ec2e7@host/x", "~/user:5ec2e7@x")
+        for line in (*lines, *quoted):
             ward.write(line=line)
             assert "5ec2e7" not in str(examined(capsys, *ward.flags).document)
 

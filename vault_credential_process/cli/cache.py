@@ -14,7 +14,7 @@ from vault_credential_process import cache
 from vault_credential_process.cache import CacheBackend
 from vault_credential_process.cache.entry import Entry, Keepsake, TokenEntry, load
 from vault_credential_process.cli import parser
-from vault_credential_process.errors import ConfigurationError
+from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.expiry import format_timestamp
 from vault_credential_process.fastpath import clock_origin
 from vault_credential_process.fetcher import Fetcher
@@ -123,7 +123,7 @@ def _table(backend: CacheBackend, rows: list[dict[str, Any]]) -> str:
         kind = f"{row['type']} token" if row["kind"] == "token" else row["type"]
         cells.append(
             [
-                row["profile"] or "-",
+                one_line(row["profile"] or "-", limit=80),
                 row["path"],
                 row["vault_addr"],
                 kind,

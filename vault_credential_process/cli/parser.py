@@ -61,7 +61,9 @@ vault-credential-process COMMAND --help tells the flags of one, with an example.
 """
 
 
-_REPEATED = re.compile(r"(invalid choice): .*(?= \(choose from)|(invalid \w+ value): .*", re.DOTALL)
+_REPEATED = re.compile(
+    r"(invalid choice): .*(?= \(choose from)|(invalid \w+ value|ignored explicit argument)[: ].*", re.DOTALL
+)
 _KEPT = r"\1\2"
 """What argparse says of a value, and what is left of that."""
 
@@ -161,7 +163,7 @@ def _check_command(argv: Sequence[str]) -> None:
     word = argv[0]
     named = next((other for other in argv if other in COMMANDS), None)
     if word.startswith("-") and word not in ("-h", "--help", "--version") and named:
-        flag = one_line(word.partition("=")[0], limit=40)
+        flag = _flag(word)
         raise ConfigurationError(f"{flag}: flags stand behind the command: vault-credential-process {named} {flag} ...")
     if not word.startswith("-") and word not in COMMANDS:
         hint = did_you_mean(word, COMMANDS)
@@ -195,9 +197,14 @@ def _keep_exit_codes() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+def _flag(word: str) -> str:
+    """Return of a word what names a flag: what is attached may be a secret, and so may all of what is none."""
+    return one_line(word.partition("=")[0], limit=80) if word.startswith("--") else word[:2]
+
+
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser, command: str) -> ConfigurationError:
     """Return the error for words that no flag takes; only flags are repeated, for the others may be a secret."""
-    flags = [one_line(word.partition("=")[0]) for word in words if word.startswith("-")]
+    flags = [_flag(word) for word in words if word.startswith("-")]
     commands = parser._subparsers._group_actions[0].choices if parser._subparsers is not None else None
     known = commands[command]._option_string_actions if isinstance(commands, dict) else ()
     hint = did_you_mean(flags[0], known) if flags else ""

@@ -14,6 +14,7 @@ from vault_credential_process.cli.obtained import fetcher_of, obtain
 from vault_credential_process.cli.paint import Paint
 from vault_credential_process.cli.picture import in_words
 from vault_credential_process.cli.spinner import Spinner
+from vault_credential_process.errors import one_line
 from vault_credential_process.expiry import format_timestamp
 
 
@@ -48,11 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
         return 0
     paint = Paint(sys.stdout)
+    profile = f", profile {one_line(config.profile, limit=80)}" if config.profile else ""
     rows = {
         "account": found.account,
         "arn": paint.bold(found.arn),
         "user id": found.user_id,
-        "from": f"{config.aws_path} at {config.vault_addr}" + (f", profile {config.profile}" if config.profile else ""),
+        "from": f"{config.aws_path} at {config.vault_addr}{profile}",
         "until": f"{expires}, {in_words(left)} from now",
     }
     sys.stdout.write("".join(f"{paint.dim(name.ljust(9))}{value}\n" for name, value in rows.items()))

@@ -24,6 +24,8 @@ from vault_credential_process.errors import one_line
 from vault_credential_process.models import section_name
 from vault_credential_process.parsers import join_command
 
+_NO_PATH = re.compile(r"[\s=@]|:(?![/\\])")
+"""What a path does not have, or not often: behind it something else begins."""
 SLOW = 2.0
 """Seconds that a start may take, the quickest of three: a machine may be busy."""
 
@@ -114,12 +116,15 @@ def _stem(path: str) -> str:
 def _trouble(case: Case, line: str, words: Sequence[str], name: str) -> Finding | None:
     """Return why SDKs cannot run the line."""
     program = words[0]
+    # A variable that was put before the program, or a whole line in quotes: what follows may be a secret.
+    first = _NO_PATH.split(program, maxsplit=1)[0]
+    shown = program if first == program else f"{first} …"
     if program.startswith("~"):
         return error(
             case.step,
-            f"the line begins with a ~, which botocore does not expand: {one_line(program, limit=100)}",
+            f"the line begins with a ~, which botocore does not expand: {one_line(shown, limit=100)}",
             "botocore and the AWS CLI find no such file",
-            f"write the whole path: {os.path.expanduser(program)}",
+            f"write the whole path: {os.path.expanduser(shown)}",
         )
     if "$" in program:
         return error(
@@ -140,9 +145,6 @@ def _trouble(case: Case, line: str, words: Sequence[str], name: str) -> Finding 
                 f"put the path into quotes: '{spaced}' …",
             )
         where = "there is no such file" if is_path else "there is no such command on PATH"
-        # A variable that was put before the program, or a whole line in quotes: what follows may be a secret.
-        first = re.split(r"[\s=]", program, maxsplit=1)[0]
-        shown = program if first == program else f"{first} …"
         return error(case.step, f"{shown}: {where}", "no SDK can run it", _write(case, name))
     if os.path.isdir(found) or not os.access(found, os.X_OK):
         return error(

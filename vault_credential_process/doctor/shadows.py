@@ -59,6 +59,13 @@ def _of_environment(case: Case) -> Iterator[Finding]:
             "botocore and the AWS CLI end with that wherever AWS_PROFILE names the profile",
             f"unset {half[0]}",
         )
+    for name in sorted(name for name in case.environ if name.startswith("AWS_BEARER_TOKEN_") and case.environ[name]):
+        yield warning(
+            case.step,
+            f"{name} is set: requests to that service carry it, and no signature",
+            "whatever the profile is",
+            f"unset {name}",
+        )
     for what, names in _EXPORTED.items():
         if not all(case.environ.get(name) for name in names):
             continue
