@@ -16,8 +16,11 @@ from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.models import options_of, section_name
 from vault_credential_process.profiles import called, find_profile
 
-TRIES = 5
-"""How often a change that nobody looks at is made anew where another program has written the file meanwhile."""
+TRIES = 100
+"""How often a change that nobody looks at is made anew where another program has written the file meanwhile.
+
+So many may be at it at the same time.
+"""
 
 _SHOWN = frozenset({"region", "output", "source_profile", "role_arn", "endpoint_url"})
 """Keys of AWS's whose values are no secret."""
