@@ -196,6 +196,23 @@ def test_clear_spares_what_cannot_be_had_again(command: Run) -> None:
     assert [path.name for path in base.iterdir()] == ["key"]
 
 
+def test_name_that_moves_the_cursor(command: Run, tenant: Tenant) -> None:
+    """A profile may be called what a terminal takes for orders; it is shown as one printable line, by each command."""
+    config = pathlib.Path(config_of(tenant))
+    config.write_text(config.read_text().replace("[profile webapp]", '[profile "web\x1b[31m\u202eapp"]'))
+    name, environ = "web\x1b[31m\u202eapp", {"AWS_CONFIG_FILE": str(config)}
+    document(command("get", f"--profile={name}", **environ))
+    for words in (
+        ("cache", "list"),
+        ("status", "--all"),
+        ("status", f"--profile={name}"),
+        ("whoami", f"--profile={name}"),
+    ):
+        done = command(*words, **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert all(line.isprintable() for line in done.stdout.splitlines())
+
+
 def test_clear_all_wants_no_profile(replayed: Told) -> None:
     """``--all`` with a profile or a role would forget what others need, and is refused; what is exported is none."""
     refused = replayed("cache", "clear", "--all", "--role=webapp", code=2)

@@ -49,7 +49,7 @@ def _say(line: str) -> None:
 
 
 def _own_command() -> str:
-    """Return this program as it belongs into a profile: by its absolute path, never by a shim."""
+    """Return this program as it belongs in a profile: by its absolute path, never by a shim."""
     beside = os.path.join(os.path.dirname(sys.executable), "vault-credential-process")
     installed = beside if os.access(beside, os.X_OK) else shutil.which("vault-credential-process")
     words = [installed] if installed else [sys.executable, "-m", "vault_credential_process"]

@@ -20,7 +20,7 @@ from vault_credential_process.cli.cache import described, held, of_login
 from vault_credential_process.cli.picture import WIDEST, Line, Picture
 from vault_credential_process.cli.watch import watch
 from vault_credential_process.config import Config
-from vault_credential_process.errors import ConfigurationError, VaultCredentialError
+from vault_credential_process.errors import ConfigurationError, VaultCredentialError, one_line
 from vault_credential_process.expiry import format_timestamp, parse_duration
 from vault_credential_process.fastpath import clock_origin
 from vault_credential_process.fetcher import Fetcher
@@ -79,7 +79,7 @@ class _OfProfile:
         """Return what a terminal shows where no credentials are held."""
         config, reason = self._config, f"{self._backend.name} cache: {self._backend.reason}"
         rest = [f"{config.aws_path} at {config.vault_addr}", reason]
-        head: Line = [("bold", config.profile or "no profile"), ("", "  nothing is held")]
+        head: Line = [("bold", one_line(config.profile or "no profile", limit=80)), ("", "  nothing is held")]
         return [head, *(line for text in rest for line in _below(text, columns))]
 
     @property
@@ -153,7 +153,7 @@ class _OfAll:
         if not things:
             yield self.nothing
         for thing in things:
-            name = f"{thing.profile or '-'}: "
+            name = f"{one_line(thing.profile or '-', limit=80)}: "
             if isinstance(thing, Entry):
                 first, *others = _lines(thing, now)
                 yield name + first
