@@ -72,6 +72,7 @@ WITH_NOTHING = {
 AROUND = {
     "profile": "its keys are settings; two profiles that say the same want the same",
     "methods": "which methods were looked at; the one that was chosen is in the identity",
+    "source_profile": "makes an error's words, where there is no role and so no answer",
     "ambient": "what platforms set: it enters by the identity of the method that reads it",
     "settings": "the options of methods: see the table of methods below",
     "origins": "where a value stands",

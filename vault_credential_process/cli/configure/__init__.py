@@ -149,7 +149,7 @@ class _Run:
             self._tell(*filter(None, [about]))
             self._doubts += filter(None, [doubt])
             profiles = {draft.name: self._keys(draft)}
-            self._read(draft)
+            self._try_to_read(draft)
         names = ", ".join(map(section_name, profiles))
         return self._change(profiles, lambda file: self._made(file, profiles), f"wrote {names} to")
 
@@ -273,10 +273,10 @@ class _Run:
         for name, role in roles.named(found, self._arguments.name or SEVERAL).items():
             draft.answers["vault_aws_role"] = role
             profiles[name] = self._keys(draft, name)
-            self._read(draft)
+            self._try_to_read(draft)
         return profiles
 
-    def _read(self, draft: Draft) -> None:
+    def _try_to_read(self, draft: Draft) -> None:
         """Try to read credentials, where that is wanted."""
         if self._session is None or not self._arguments.read:
             return
