@@ -72,7 +72,7 @@ class Door(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection and its address."""
         connection, address = super().accept()
-        guest = _Guest(connection, lambda: self.enters(address))
+        guest = _Guest(connection, lambda: self._goes(address, guest))
         self._waiting[address] = guest
         if len(self._waiting) > self._most:
             _, longest = self._waiting.popitem(last=False)
@@ -86,8 +86,13 @@ class Door(socket.socket):
         return guest, address
 
     def enters(self, address: Any) -> None:
-        """Count one no more: it has shaken hands, or is gone."""
+        """Count one no more that has shaken hands."""
         self._waiting.pop(address, None)
+
+    def _goes(self, address: Any, guest: _Guest) -> None:
+        """Count one no more that is closed; by now another may come from the same address."""
+        if self._waiting.get(address) is guest:
+            del self._waiting[address]
 
 
 class _Guest(socket.socket):
