@@ -144,6 +144,17 @@ class TestLogin:
         assert report.says("login", "the token comes from outside")
         assert report.says("login", f"it may read {READ}")
 
+    def test_token_that_is_handed_in(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is kept of a token that somebody handed in is told, for it may be one that should not be."""
+        ward.scripted()
+        ward.server.on("GET", LOOK_UP, LOOKED_UP)
+        ward.patch.setenv("VAULT_TOKEN", "hvs.EXAMPLE")
+        flags = (f"--vault-addr={ward.server.address}", "--auth=token")
+        for cache, kept in (((), True), (("--no-cache",), False)):
+            report = examined(capsys, *ward.flags, *flags, *cache)
+            assert report.says("login", "the token comes from outside; nobody logged in")
+            assert report.says("login", "it is kept, as get keeps it, until cache clear") is kept
+
     def test_person_who_is_not_logged_in(self, ward: Ward, capsys: pytest.CaptureFixture[str]) -> None:
         """Where a person has to log in, it says which command does."""
         ward.scripted()

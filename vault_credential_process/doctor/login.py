@@ -148,11 +148,13 @@ def _would_unwrap(vault: Vault, method: AuthMethod) -> bool:
 
 
 def _had(case: Case, grip: Grip) -> Finding:
+    is_shared = case.cache is not None and case.cache.shared
     if grip.token.external:
-        return ok(case.step, "the token comes from outside; nobody logged in")
+        kept = "it is kept, as get keeps it, until cache clear" if grip.kept and is_shared else ""
+        return ok(case.step, "the token comes from outside; nobody logged in", kept)
     if grip.from_cache:
         return ok(case.step, "a token is kept from an earlier login; nobody logged in again")
-    if grip.kept and case.cache is not None and case.cache.shared:
+    if grip.kept and is_shared:
         return ok(case.step, "logged in; the token is kept for get")
     return ok(case.step, "logged in; the token is not kept for get")
 
