@@ -95,11 +95,13 @@ def shm() -> Iterator[pathlib.Path]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, shm: pathlib.Path) -> pathlib.Path:
     """Clear everything of this machine that Vault's and AWS's clients would pick up; return the new home.
 
+    And that streams are not buffered, which no program may rely on.
+
     Each test has a cache of its own: that of the host, and that of the process.
     """
     for name in list(os.environ):
         ours = name.startswith(("VAULT_", "BAO_", "AWS_", "XDG_")) or name in OF_PLATFORMS
-        if ours or name.lower().endswith("_proxy"):
+        if ours or name == "PYTHONUNBUFFERED" or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

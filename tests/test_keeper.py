@@ -537,7 +537,7 @@ import os, sys
 from vault_credential_process.provider import boto3_session
 session = boto3_session(vault_addr=sys.argv[1], vault_role_id="role", vault_secret_id="secret", vault_aws_role="webapp",
                         vault_aws_revoke_on_exit=sys.argv[2], vault_aws_cache=sys.argv[3])
-print(session.get_credentials().access_key)
+print(session.get_credentials().access_key, flush=True)
 if sys.argv[4] == "fork" and os.fork() == 0:
     sys.exit(0)
 """

@@ -338,12 +338,11 @@ end = time.monotonic() + 10
 while time.monotonic() < end:
     done, status = os.waitpid(child, os.WNOHANG)
     if done:
-        print(os.waitstatus_to_exitcode(status))
+        print(os.waitstatus_to_exitcode(status), flush=True)
         os._exit(0)
     time.sleep(0.05)
 os.kill(child, 9)
-print("hangs")
-sys.stdout.flush()
+print("hangs", flush=True)
 os._exit(1)
 """
 
