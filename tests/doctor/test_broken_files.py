@@ -215,6 +215,13 @@ TABLE = [
         "the line is refused: unknown --secret; write: credential_process = ",
         lambda w: quick_line(w, "--secret=5ec2e7"),
     ),
+    Broken(
+        "unknown letter",
+        2,
+        "credential_process",
+        "the line is refused: unknown -p; write: credential_process = ",
+        lambda w: quick_line(w, "-p5ec2e7"),
+    ),
     Broken("help", 2, "credential_process", "it prints no credentials; write: ", lambda w: quick_line(w, "--help")),
     Broken(
         "1970",

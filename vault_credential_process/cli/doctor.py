@@ -83,7 +83,7 @@ def _complaint(words: Sequence[str]) -> str | None:
         _, unknown = parser.build(words).parse_known_args(list(words))
     except ConfigurationError as failure:
         return str(failure).partition(":")[0].partition(";")[0]
-    flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+    flags = [parser.flag_of(word) for word in unknown if word.startswith("-")]
     return f"unknown {', '.join(flags) or 'arguments'}" if unknown else None
 
 

@@ -82,8 +82,9 @@ class _Parser(argparse.ArgumentParser):
         """Return the help; the usage, which is not argparse's own, in lines that fit."""
         usage, blank, rest = super().format_help().partition("\n\n")
         lines, margin = [""], " " * len(f"usage: {self.prog}")
+        room = shutil.get_terminal_size().columns - 2
         for piece in re.findall(r"\[[^\]]*\]|\S+", usage):
-            if len(lines[-1]) + len(piece) >= shutil.get_terminal_size().columns - 2 and lines[-1].strip():
+            if len(lines[-1]) + len(piece) >= room and lines[-1].strip():
                 lines.append(margin)
             lines[-1] += f" {piece}" if lines[-1] else piece
         return "\n".join(lines) + blank + rest
@@ -132,13 +133,18 @@ def run(argv: Sequence[str], place: Ticket | None = None) -> int:
 
 def build(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser for a command line: with the options of the command that it names, if it names one."""
-    named = next((word for word in argv if word in COMMANDS), None)
+    named = _named(argv)
     parser, subparsers = _parser([named] if named else list(COMMANDS))
     if named:
         module = importlib.import_module(f"vault_credential_process.cli.{named}")
         subparsers[named].words = argv
         module.add_options(subparsers[named])
     return parser
+
+
+def _named(argv: Sequence[str]) -> str | None:
+    """Return the command that a command line names."""
+    return next((word for word in argv if word in COMMANDS), None)
 
 
 def _parsed(
@@ -161,9 +167,9 @@ def _check_command(argv: Sequence[str]) -> None:
     :raises ConfigurationError: when it does not; the command that was meant is named, not all of them.
     """
     word = argv[0]
-    named = next((other for other in argv if other in COMMANDS), None)
+    named = _named(argv)
     if word.startswith("-") and word not in ("-h", "--help", "--version") and named:
-        flag = _flag(word)
+        flag = flag_of(word)
         raise ConfigurationError(f"{flag}: flags stand behind the command: vault-credential-process {named} {flag} ...")
     if not word.startswith("-") and word not in COMMANDS:
         hint = did_you_mean(word, COMMANDS)
@@ -178,7 +184,7 @@ def _parted(argv: Sequence[str]) -> tuple[Sequence[str], list[str]]:
 
     :raises ConfigurationError: for an ``exec`` without ``--``: nobody could tell whose a flag is.
     """
-    if next((word for word in argv if word in COMMANDS), None) != "exec":
+    if _named(argv) != "exec":
         return argv, []
     if "--" in argv:
         at = list(argv).index("--")
@@ -197,14 +203,14 @@ def _keep_exit_codes() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _flag(word: str) -> str:
+def flag_of(word: str) -> str:
     """Return of a word what names a flag: what is attached may be a secret, and so may all of what is none."""
     return one_line(word.partition("=")[0], limit=80) if word.startswith("--") else word[:2]
 
 
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser, command: str) -> ConfigurationError:
     """Return the error for words that no flag takes; only flags are repeated, for the others may be a secret."""
-    flags = [_flag(word) for word in words if word.startswith("-")]
+    flags = [flag_of(word) for word in words if word.startswith("-")]
     commands = parser._subparsers._group_actions[0].choices if parser._subparsers is not None else None
     known = commands[command]._option_string_actions if isinstance(commands, dict) else ()
     hint = did_you_mean(flags[0], known) if flags else ""
