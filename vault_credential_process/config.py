@@ -321,6 +321,9 @@ class Config:
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 """Both: boto3 reads the second alone, most other SDKs the first alone."""
 
+BEARER_TOKENS = "AWS_BEARER_TOKEN_"
+"""How variables begin whose token a request to one service carries instead of a signature (``botocore.tokens``)."""
+
 _OF_THE_LOGIN = frozenset(
     {
         "vault_addr",

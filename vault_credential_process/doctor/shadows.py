@@ -10,6 +10,7 @@ import configparser
 import os
 from collections.abc import Iterator, Mapping
 
+from vault_credential_process.config import BEARER_TOKENS
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, error, note, ok, skipped, warning
 from vault_credential_process.models import section_name
@@ -59,7 +60,7 @@ def _of_environment(case: Case) -> Iterator[Finding]:
             "botocore and the AWS CLI end with that wherever AWS_PROFILE names the profile",
             f"unset {half[0]}",
         )
-    for name in sorted(name for name in case.environ if name.startswith("AWS_BEARER_TOKEN_") and case.environ[name]):
+    for name in sorted(name for name, value in case.environ.items() if value and name.startswith(BEARER_TOKENS)):
         yield warning(
             case.step,
             f"{name} is set: requests to that service carry it, and no signature",

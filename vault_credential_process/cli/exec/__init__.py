@@ -15,12 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from vault_credential_process.cli import complain, coredump, parser
 from vault_credential_process.cli.env import check_region, variables
 from vault_credential_process.cli.exec.child import HAS_FORK, Child, execute, run_beside
-from vault_credential_process.cli.exec.child_environment import (
-    ENDPOINT,
-    TOKEN,
-    environment,
-    refuse_pipes,
-)
+from vault_credential_process.cli.exec.child_environment import ENDPOINT, TOKEN, environment, refuse_pipes
 from vault_credential_process.cli.obtained import fetcher_for, obtain, waiting
 from vault_credential_process.cli.outer import RUNS, leave
 from vault_credential_process.config import REGION_VARIABLES, Config

@@ -14,7 +14,7 @@ from vault_credential_process.auth import azure, jwt
 from vault_credential_process.cli.env import CREDENTIALS
 from vault_credential_process.cli.exec.child_config import KEYS, child_config, text_of
 from vault_credential_process.cli.outer import CONFIG, SHARED, marks
-from vault_credential_process.config import REGION_VARIABLES, Config
+from vault_credential_process.config import BEARER_TOKENS, REGION_VARIABLES, Config
 from vault_credential_process.errors import ConfigurationError, one_line
 from vault_credential_process.fastpath import write_private
 from vault_credential_process.models import options_of
@@ -33,9 +33,6 @@ RIVALS = (
     *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ENDPOINT, TOKEN),
 )
 """Variables that lead an SDK to other credentials, or to a profile that has others."""
-
-_BEARER_TOKENS = "AWS_BEARER_TOKEN_"
-"""How variables begin whose token a request to one service carries instead of a signature (``botocore.tokens``)."""
 
 _MAY_HOLD_ONE = frozenset({"vault_proxy_addr"})
 """Settings that are no secret and may have one in them."""
@@ -80,7 +77,7 @@ def environment(
     made = {
         name: value
         for name, value in environ.items()
-        if name and name not in removed and not name.startswith(_BEARER_TOKENS)
+        if name and name not in removed and not name.startswith(BEARER_TOKENS)
     }
     made.update(marks(environ, config.profile, name_of(config)))
     made[CONFIG], empty = os.path.join(directory, "config"), os.path.join(directory, "credentials")
