@@ -15,6 +15,7 @@ from vault_credential_process.config import Config
 from vault_credential_process.doctor import certificate
 from vault_credential_process.doctor.case import Case
 from vault_credential_process.doctor.findings import Finding, failed, ok, skipped
+from vault_credential_process.doctor.settings import key_of
 from vault_credential_process.errors import ConfigurationError
 
 HEALTH = "sys/health"
@@ -26,7 +27,7 @@ def examine(case: Case) -> Iterator[Finding]:
     """Ask the server for its health, and tell how that went."""
     config = case.config
     if config is None or (case.complaints and config.origin("vault_addr").kind == "default"):
-        is_refused = any(str(complaint).startswith("vault_addr") for complaint in case.complaints)
+        is_refused = "vault_addr" in map(key_of, case.complaints)
         why = "the address is refused" if is_refused else "the settings do not say where Vault is"
         yield skipped(case.step, why)
         return

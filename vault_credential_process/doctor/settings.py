@@ -163,13 +163,13 @@ def _resolved(case: Case) -> Config | None:
             return auth.configure(arguments, environ, written, read_aws_role=by_itself)
         except ConfigurationError as failure:
             case.complaints.append(failure)
-            key = _key_of(failure)
+            key = key_of(failure)
             if key is None or not _drop(key, arguments, environ, keys):
                 return None
     return None
 
 
-def _key_of(complaint: ConfigurationError) -> str | None:
+def key_of(complaint: ConfigurationError) -> str | None:
     """Return the setting that is complained of, with whose key the message begins."""
     key = _KEY.match(str(complaint))
     return key[0] if key else None
@@ -200,7 +200,7 @@ def _values(case: Case, config: Config, *, is_known: bool) -> Iterator[Finding]:
 
 def _missing(case: Case, config: Config) -> Iterator[Finding]:
     """Tell which settings it takes are nowhere, unless there is one, and it was complained of."""
-    complained = set(map(_key_of, case.complaints))
+    complained = set(map(key_of, case.complaints))
     if config.origin("vault_addr").kind == "default" and "vault_addr" not in complained:
         yield warning(
             case.step,
@@ -240,7 +240,7 @@ def shown(each: Declared, value: Any) -> str:
 def _misspelt(case: Case, config: Config) -> Iterator[Finding]:
     """Tell of keys and variables that look like ours, and are not."""
     options = {o.key: o for o in (*(e.option for e in every(config).values()), *auth.options())}
-    complained = set(map(_key_of, case.complaints))
+    complained = set(map(key_of, case.complaints))
     for key in sorted(case.profile.keys if case.profile else ()):
         if key.startswith(("vault_", "vault-")) and key not in options and key not in complained:
             yield warning(
