@@ -121,6 +121,17 @@ def test_what_a_killed_server_left() -> None:
     second.close()
 
 
+def test_file_that_was_closed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is where it was, and not where the process works, should anybody write it yet."""
+    file = TokenFile(str(tmp_path / "place" / "token"))
+    file.close()
+    monkeypatch.chdir(tmp_path)
+    file.write("EXAMPLE-TOKEN-EXAMPLE")
+
+    assert (tmp_path / "place" / "token").read_bytes() == b"EXAMPLE-TOKEN-EXAMPLE"
+    assert not (tmp_path / "token").exists()
+
+
 def test_group_finds_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     """A file for a group is not made in the user's own runtime directory, which is closed to it."""
     runtime = tmp_path / "runtime"

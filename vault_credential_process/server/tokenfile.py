@@ -161,7 +161,7 @@ class TokenFile:
         """Remove the file if its directory was made for it; one that was named stays, for the next start."""
         if self._directory is not None:
             os.close(self._directory)
-            self._directory = None
+            self._directory, self._name = None, self.path
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
